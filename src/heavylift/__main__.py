@@ -1,0 +1,5 @@
+"""`python -m heavylift` is the `heavylift` command."""
+
+from heavylift.cli import main
+
+main()
