@@ -1,0 +1,42 @@
+"""`heavylift-host COMMAND JSON`: the zip application's way in."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from . import checkpoint, gate, job, lock, look, place, remove, status, unit
+
+COMMANDS = {
+    "check": checkpoint.check_main,
+    "gate": gate.main,
+    "job": job.main,
+    "lock": lock.main,
+    "look": look.main,
+    "place": place.main,
+    "publish": checkpoint.publish_main,
+    "remove": remove.main,
+    "stage": checkpoint.stage_main,
+    "start": unit.start_main,
+    "status": status.main,
+    "stop": unit.stop_main,
+}
+
+
+def main() -> int:
+    """Run one command; an expected failure is one line on stderr."""
+    command, query = sys.argv[1], json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
+    try:
+        answer = COMMANDS[command](query)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"heavylift: {error}", file=sys.stderr, flush=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    if answer is not None:
+        print(json.dumps(answer, sort_keys=True), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
