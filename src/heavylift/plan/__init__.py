@@ -1,0 +1,157 @@
+"""Deployment → `Plan`: what each replica runs, with every limit and argument decided. Pure: no I/O."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from heavylift.catalog.arguments import engine_schema
+from heavylift.catalog.environment import Device, EngineEnvironment, engine_environment
+from heavylift.catalog.models import ModelFacts
+from heavylift.errors import Problem
+from heavylift.plan.arguments import argv, check
+from heavylift.plan.timeouts import Timeouts, timeouts
+from heavylift.spec import Deployment
+from heavylift.weights import Checkpoint
+
+__all__ = ["Plan", "examine", "plan"]
+
+ENGINES = "/opt/heavylift/engines"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One replica's plan: the same on every host; what differs by host is rendered apart."""
+
+    deployment: Deployment
+    checkpoint: Checkpoint | None
+    device: Device
+    environment: EngineEnvironment | None
+    engine_directory: str
+    model_directory: str
+    arguments: tuple[str, ...]
+    variables: tuple[tuple[str, str], ...]
+    timeouts: Timeouts
+
+    @property
+    def unit(self) -> str:
+        """The systemd unit's name."""
+        return f"heavylift-{self.deployment.name}.service"
+
+    @property
+    def home(self) -> str:
+        """Where the deployment's releases lie on a host."""
+        return f"/opt/heavylift/{self.deployment.name}"
+
+    @property
+    def secrets(self) -> str:
+        """Where the deployment's key and the host's own settings lie."""
+        return f"/etc/heavylift/{self.deployment.name}"
+
+    @property
+    def state(self) -> str:
+        """The service's own writable folder."""
+        return f"/var/lib/heavylift/{self.deployment.name}"
+
+    @property
+    def cache(self) -> str:
+        """Compile caches, kept between starts."""
+        return f"{self.deployment.paths.cache}/{self.deployment.name}"
+
+
+def examine(deployment: Deployment, checkpoint: Checkpoint | None = None) -> tuple[Problem, ...]:
+    """Return everything that is wrong or worth knowing about a deployment whose sections are valid."""
+    engine = deployment.engine
+    facts = ModelFacts.from_config(checkpoint.config) if checkpoint else None
+    found = check(engine.arguments, engine.variables, engine_schema(engine.version), facts)
+    return (*found, *_not_yet(deployment))
+
+
+def plan(deployment: Deployment, checkpoint: Checkpoint | None = None) -> Plan:
+    """Decide everything about a replica. `checkpoint` is what this machine knows of the weights, if anything."""
+    engine, device = deployment.engine, _device(deployment)
+    environment = None if engine.path or engine.runtime == "docker" else engine_environment(engine.version, device)
+    limits = timeouts(deployment, checkpoint.manifest.size if checkpoint else None)
+    return Plan(
+        deployment=deployment,
+        checkpoint=checkpoint,
+        device=device,
+        environment=environment,
+        engine_directory=engine.path or (f"{ENGINES}/{environment.name}" if environment else ""),
+        model_directory=_model_directory(deployment, checkpoint),
+        arguments=_arguments(deployment, limits),
+        variables=_variables(deployment, limits),
+        timeouts=limits,
+    )
+
+
+def _device(deployment: Deployment) -> Device:
+    return "cpu" if deployment.on_cpu else "cuda"
+
+
+def _model_directory(deployment: Deployment, checkpoint: Checkpoint | None) -> str:
+    model, root = deployment.model, deployment.paths.models
+    if model.repo is not None:
+        return f"{root}/{model.repo.replace('/', '--')}/{model.revision}"
+    if model.place == "host":
+        return str(model.path)
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", posixpath.basename(str(model.path).rstrip("/"))).strip("-.") or "model"
+    return f"{root}/local--{slug}/{checkpoint.manifest.sha256[:40] if checkpoint else 'unknown'}"
+
+
+def _arguments(deployment: Deployment, limits: Timeouts) -> tuple[str, ...]:
+    engine = deployment.engine
+    schema = engine_schema(engine.version)
+    own: dict[str, Any] = {
+        "served-model-name": deployment.served_name,
+        "shutdown-timeout": limits.shutdown_s,
+    }
+    sampling = deployment.sampling.model_dump(exclude_none=True)
+    if sampling:
+        own["override-generation-config"] = json.dumps(sampling, sort_keys=True, separators=(",", ":"))
+    if deployment.model.trust_remote_code:
+        own["trust-remote-code"] = True
+    return argv({**engine.arguments, **own}, schema)
+
+
+def _variables(deployment: Deployment, limits: Timeouts) -> tuple[tuple[str, str], ...]:
+    engine, cache = deployment.engine, f"{deployment.paths.cache}/{deployment.name}"
+    own = {
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",
+        "HOME": f"/var/lib/heavylift/{deployment.name}",
+        "TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor",
+        "TRITON_CACHE_DIR": f"{cache}/triton",
+        "VLLM_CACHE_ROOT": f"{cache}/vllm",
+        "VLLM_ENGINE_READY_TIMEOUT_S": str(limits.start_s),
+        "VLLM_NO_USAGE_STATS": "1",
+        "XDG_CACHE_HOME": cache,
+    }
+    if isinstance(engine.devices, list):
+        own["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, engine.devices))
+    return tuple(sorted({**own, **engine.variables}.items()))
+
+
+def _not_yet(deployment: Deployment) -> list[Problem]:
+    """Name what is understood but does nothing in this version."""
+    notes = []
+    given = deployment.model_fields_set
+    for section in ("workload", "budget", "prices"):
+        if section in given:
+            notes.append(Problem(section, "is understood; nothing in this version uses it", "note"))
+    if deployment.model.repo is not None:
+        where = _model_directory(deployment, None)
+        notes.append(Problem("model/repo", f"is not fetched by this version; the hosts must have it in {where}", "note"))
+    if deployment.access.allow:
+        notes.append(Problem("access/allow", "is understood; no firewall is set up by this version", "note"))
+    refused = {
+        "hosts/from": deployment.hosts.source == "stack",
+        "hosts/per_replica": deployment.hosts.per_replica > 1,
+        "engine/runtime": deployment.engine.runtime == "docker",
+        "engine/path": deployment.engine.path is not None,
+    }
+    notes += [Problem(path, "is understood; `apply` refuses it in this version", "warning") for path, yes in refused.items() if yes]
+    return notes
