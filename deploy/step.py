@@ -1,0 +1,95 @@
+"""One look a host, and the one operation that all steps are made of."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+from pyinfra import host
+from pyinfra.api import FactBase, operation
+from pyinfra.api.command import FileUploadCommand, FunctionCommand, StringCommand
+
+from heavylift.apply import Changes, Target, decide
+from heavylift.fleet.onhost import call, first_call
+from heavylift.workspace import Workspace
+
+__all__ = ["Look", "changes", "local", "on_host", "perform", "seen", "target", "workspace"]
+
+Command = StringCommand | FileUploadCommand | FunctionCommand
+
+
+class Look(FactBase[dict[str, Any]]):
+    """What is on a host, as one JSON document from one command."""
+
+    def command(self, query: str) -> str:
+        """Bring the program along, since the host may not have it, or not this one."""
+        return first_call("look", json.loads(query))
+
+    def process(self, output: list[str]) -> dict[str, Any]:
+        """Read the document."""
+        document: dict[str, Any] = json.loads("\n".join(output))
+        return document
+
+
+@functools.cache
+def workspace() -> Workspace:
+    """The deployment that this run is about."""
+    return Workspace.current()
+
+
+def target() -> Target:
+    """The current host's wanted state."""
+    return _target(host.name)
+
+
+def seen() -> dict[str, Any]:
+    """What the current host's one look showed, at the beginning of the run."""
+    if host.name not in _SEEN:
+        _SEEN[host.name] = host.get_fact(Look, query=json.dumps(target().query, sort_keys=True))
+    return _SEEN[host.name]
+
+
+def changes() -> Changes:
+    """What the current host needs."""
+    return decide(target(), seen(), restart=bool(host.data.get("restart")))
+
+
+def on_host(command: str, **query: Any) -> StringCommand:
+    """Return the command that runs one of the host program's commands; it ends by itself within the step's limit."""
+    return StringCommand(call(command, query))
+
+
+def local(function: Callable[..., bool], *arguments: Any) -> FunctionCommand:
+    """Return a command that runs here, on the operator's machine: `function(state, host, …)`, False is failure."""
+    return FunctionCommand(function, arguments, {})
+
+
+@operation()
+def perform(commands: Sequence[Command], reason: str) -> Generator[Command, None, None]:
+    """Run commands that were decided on already; without any, say why (`reason`) nothing is to be done."""
+    if not commands:
+        host.noop(reason)
+        return
+    yield from commands
+
+
+_SEEN: dict[str, dict[str, Any]] = {}
+
+
+@functools.cache
+def _target(name: str) -> Target:
+    work = workspace()
+    key = work.key()
+    names = [entry.name for entry in work.inventory.hosts]
+    slot = names.index(name)
+    return Target(
+        plan=work.plan,
+        release=work.release,
+        host=work.inventory.hosts[slot],
+        slot=slot % (os.cpu_count() or 1),
+        key_sha256=hashlib.sha256(key.encode()).hexdigest() if key is not None else None,
+    )
