@@ -6,7 +6,7 @@ import json
 import posixpath
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heavylift.catalog.arguments import engine_schema
 from heavylift.catalog.environment import Device, EngineEnvironment, engine_environment
@@ -14,8 +14,10 @@ from heavylift.catalog.models import ModelFacts
 from heavylift.errors import Problem
 from heavylift.plan.arguments import argv, check
 from heavylift.plan.timeouts import Timeouts, timeouts
-from heavylift.spec import Deployment
-from heavylift.weights import Checkpoint
+
+if TYPE_CHECKING:  # whoever only checks arguments does not pay for pydantic
+    from heavylift.spec import Deployment
+    from heavylift.weights import Checkpoint
 
 __all__ = ["Plan", "examine", "plan"]
 
@@ -66,8 +68,10 @@ def examine(deployment: Deployment, checkpoint: Checkpoint | None = None) -> tup
     """Return everything that is wrong or worth knowing about a deployment whose sections are valid."""
     engine = deployment.engine
     facts = ModelFacts.from_config(checkpoint.config) if checkpoint else None
-    found = check(engine.arguments, engine.variables, engine_schema(engine.version), facts)
-    return (*found, *_not_yet(deployment))
+    schema = engine_schema(engine.version)
+    found = check(engine.arguments, engine.variables, schema, facts)
+    other = [Problem("engine/version", schema.note, "note")] if schema.note else []
+    return (*other, *found, *_not_yet(deployment))
 
 
 def plan(deployment: Deployment, checkpoint: Checkpoint | None = None) -> Plan:
@@ -144,7 +148,9 @@ def _not_yet(deployment: Deployment) -> list[Problem]:
             notes.append(Problem(section, "is understood; nothing in this version uses it", "note"))
     if deployment.model.repo is not None:
         where = _model_directory(deployment, None)
-        notes.append(Problem("model/repo", f"is not fetched by this version; the hosts must have it in {where}", "note"))
+        notes.append(
+            Problem("model/repo", f"is not fetched by this version; the hosts must have it in {where}", "note")
+        )
     if deployment.access.allow:
         notes.append(Problem("access/allow", "is understood; no firewall is set up by this version", "note"))
     refused = {
@@ -153,5 +159,9 @@ def _not_yet(deployment: Deployment) -> list[Problem]:
         "engine/runtime": deployment.engine.runtime == "docker",
         "engine/path": deployment.engine.path is not None,
     }
-    notes += [Problem(path, "is understood; `apply` refuses it in this version", "warning") for path, yes in refused.items() if yes]
+    notes += [
+        Problem(path, "is understood; `apply` refuses it in this version", "warning")
+        for path, yes in refused.items()
+        if yes
+    ]
     return notes

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from heavylift.spec import Deployment
+if TYPE_CHECKING:
+    from heavylift.spec import Deployment
 
 __all__ = ["Timeouts", "timeouts"]
 
