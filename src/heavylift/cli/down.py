@@ -13,7 +13,9 @@ __all__ = ["down"]
 
 @click.command()
 @spec
-@click.option("--purge", is_flag=True, help="Also remove everything that heavylift placed on the hosts, and nothing else.")
+@click.option(
+    "--purge", is_flag=True, help="Also remove everything that heavylift placed on the hosts, and nothing else."
+)
 def down(spec: Path, purge: bool) -> None:
     """Stop and disable the engines; files stay, so that `up` is quick, unless --purge takes them away."""
     from heavylift.apply.down import down as run

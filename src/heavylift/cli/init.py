@@ -14,7 +14,9 @@ __all__ = ["init"]
 @click.command()
 @click.argument("spec", type=click.Path(path_type=Path), default=Path("deployment.yaml"))
 @click.option("--lab", is_flag=True, help="For the lab: two hosts on this machine and a tiny model.")
-@click.option("--programs", is_flag=True, help="Also copy deploy/, infra/, inventories/ and templates/ out, to change them.")
+@click.option(
+    "--programs", is_flag=True, help="Also copy deploy/, infra/, inventories/ and templates/ out, to change them."
+)
 def init(spec: Path, lab: bool, programs: bool) -> None:
     """Write a commented deployment file; nothing that exists is overwritten."""
     import shutil

@@ -91,11 +91,31 @@ def status(name: str, as_json: bool) -> None:
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed answers differently.")
 def model(directory: Path, seed: int) -> None:
-    """Make a tiny DeepSeek-V3-architecture checkpoint in DIRECTORY."""
+    """Make a tiny DeepSeek-V3-architecture checkpoint in DIRECTORY, with a manifest that pins its bytes."""
     from heavylift.lab.model import make
+    from heavylift.weights import promise
 
-    make(directory, seed=seed)
-    _say(f"{directory}: model made with seed {seed}")
+    made = make(directory, seed=seed)
+    promise(directory)
+    size = f"{made.parameters / 1e6:.1f} M parameters, {made.size_bytes / 1e6:.1f} MB"
+    _say(f"{directory}: DeepSeek-V3's architecture, {size} in {made.shards} shards, seed {seed}")
+
+
+@lab.command()
+@click.argument("spec", type=click.Path(path_type=Path), default=Path("deployment.yaml"))
+@click.option("--stop", is_flag=True, help="End the engine that this command started.")
+def here(spec: Path, stop: bool) -> None:
+    """Start the rendered unit's command as a process of this machine: for where the lab cannot run."""
+    from heavylift.cli.options import Progress, open_workspace
+    from heavylift.lab.here import here, stop_here
+
+    workspace = open_workspace(spec)
+    if stop:
+        _say("stopped" if stop_here(workspace) else "nothing runs here")
+        return
+    with Progress("here") as report:
+        url = here(workspace, report)
+    click.echo(url)
 
 
 def _lab(name: str) -> Lab:

@@ -44,7 +44,9 @@ def _invite(workspace: Workspace) -> None:
         if deployment.access.bind == "loopback":
             jump = f" -J {replica.host.jump}" if replica.host.jump else ""
             forward = f"-L {deployment.access.port}:127.0.0.1:{deployment.access.port}"
-            say(f"  reach it with: ssh {forward}{jump} -p {replica.host.port} {replica.host.user}@{replica.host.address}")
+            say(
+                f"  reach it with: ssh {forward}{jump} -p {replica.host.port} {replica.host.user}@{replica.host.address}"
+            )
     key = ' -H "Authorization: Bearer $HEAVYLIFT_API_KEY"' if deployment.access.key else ""
     key = key.replace("HEAVYLIFT_API_KEY", deployment.access.key or "")
     body = f'{{"model": "{deployment.served_name}", "messages": [{{"role": "user", "content": "Hello"}}], "max_tokens": 64}}'

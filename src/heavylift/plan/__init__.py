@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # whoever only checks arguments does not pay for pydantic
     from heavylift.spec import Deployment
     from heavylift.weights import Checkpoint
 
-__all__ = ["Plan", "examine", "plan"]
+__all__ = ["Plan", "examine", "plan", "refused"]
 
 ENGINES = "/opt/heavylift/engines"
 
@@ -139,29 +139,29 @@ def _variables(deployment: Deployment, limits: Timeouts) -> tuple[tuple[str, str
     return tuple(sorted({**own, **engine.variables}.items()))
 
 
-def _not_yet(deployment: Deployment) -> list[Problem]:
-    """Name what is understood but does nothing in this version."""
-    notes = []
-    given = deployment.model_fields_set
-    for section in ("workload", "budget", "prices"):
-        if section in given:
-            notes.append(Problem(section, "is understood; nothing in this version uses it", "note"))
-    if deployment.model.repo is not None:
-        where = _model_directory(deployment, None)
-        notes.append(
-            Problem("model/repo", f"is not fetched by this version; the hosts must have it in {where}", "note")
-        )
-    if deployment.access.allow:
-        notes.append(Problem("access/allow", "is understood; no firewall is set up by this version", "note"))
-    refused = {
+def refused(deployment: Deployment) -> list[Problem]:
+    """Return what is understood but cannot be rendered or applied by this version."""
+    cases = {
         "hosts/from": deployment.hosts.source == "stack",
         "hosts/per_replica": deployment.hosts.per_replica > 1,
-        "engine/runtime": deployment.engine.runtime == "docker",
         "engine/path": deployment.engine.path is not None,
     }
-    notes += [
-        Problem(path, "is understood; `apply` refuses it in this version", "warning")
-        for path, yes in refused.items()
+    return [
+        Problem(path, "is understood, but not built yet: `up` and `apply` refuse it")
+        for path, yes in cases.items()
         if yes
     ]
-    return notes
+
+
+def _not_yet(deployment: Deployment) -> list[Problem]:
+    """Name what is understood but does nothing, or is refused later, in this version."""
+    unused = [name for name in ("workload", "budget", "prices") if name in deployment.model_fields_set]
+    notes = [Problem(name, "is understood; nothing in this version uses it", "note") for name in unused]
+    if deployment.model.repo is not None:
+        where = _model_directory(deployment, None)
+        notes.append(Problem("model/repo", f"is not fetched by this version; hosts must have it in {where}", "note"))
+    if deployment.access.allow:
+        notes.append(Problem("access/allow", "is understood; no firewall is set up by this version", "note"))
+    if deployment.engine.runtime == "docker":
+        notes.append(Problem("engine/runtime", "is understood, but not built yet: `render` refuses it", "warning"))
+    return notes + [Problem(problem.path, problem.message, "warning") for problem in refused(deployment)]

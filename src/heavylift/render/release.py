@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from heavylift.errors import HeavyliftError
+from heavylift.errors import HeavyliftError, SpecError
 from heavylift.fleet.onhost import PATH as HOST_PROGRAM
-from heavylift.plan import Plan
+from heavylift.plan import Plan, refused
 from heavylift.render.runtime import RUNTIMES, Runtime
 from heavylift.render.template import File, fill
 
@@ -35,7 +35,10 @@ class Release:
 
 
 def render(plan: Plan, runtimes: Mapping[str, Runtime] = RUNTIMES) -> Release:
-    """Render a plan; raise where its runtime is not one of `runtimes`."""
+    """Render a plan; raise where it asks for what is not built yet."""
+    unbuilt = refused(plan.deployment)
+    if unbuilt:
+        raise SpecError([f"{problem.path}: {problem.message}" for problem in unbuilt])
     runtime = runtimes.get(plan.deployment.engine.runtime)
     if runtime is None:
         known = ", ".join(sorted(runtimes))

@@ -7,11 +7,12 @@ import hashlib
 import json
 import shlex
 from dataclasses import dataclass, field
-from typing import Any
-
-import jinja2
+from typing import TYPE_CHECKING, Any
 
 from heavylift import assets
+
+if TYPE_CHECKING:
+    import jinja2
 
 __all__ = ["File", "fill"]
 
@@ -37,6 +38,8 @@ def fill(template: str, context: dict[str, Any]) -> str:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
+    import jinja2  # 50 ms that only rendering pays for
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(assets.folder("templates")),
         undefined=jinja2.StrictUndefined,

@@ -1,0 +1,1 @@
+"""Pulumi programs that rent hosts. None in this version: `apply` refuses `hosts: {from: stack}` and says so."""
