@@ -1,13 +1,16 @@
 """The only module that starts processes: a captured run, a streamed run, and a long-lived child.
 
-A child that outlives its time limit is ended with its whole process group, so nothing is left behind.
+A child that outlives its time limit is ended with its whole process group, so nothing is left behind; on Linux a
+child also ends when this process is killed without a chance to end it (`kill -9`, or a crash).
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +18,19 @@ from typing import IO
 
 from heavylift.errors import CommandError
 
-__all__ = ["Completed", "end", "run", "start", "stream"]
+__all__ = ["Completed", "end", "end_all", "run", "start", "stream"]
+
+_SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _end_with_parent() -> None:
+    assert _LIBC is not None
+    _LIBC.prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGTERM), 0, 0, 0)
+
+
+_WAITED_FOR: set[subprocess.Popen[str]] = set()
+_PREEXEC = _end_with_parent if _LIBC is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +65,10 @@ def run(
         errors="replace",
         env={**os.environ, **env} if env else None,
         cwd=cwd,
+        preexec_fn=_PREEXEC,  # noqa: PLW1509  one system call, no lock
         start_new_session=True,
     )
+    _WAITED_FOR.add(process)
     try:
         stdout, stderr = process.communicate(input, timeout=timeout_s)
     except subprocess.TimeoutExpired:
@@ -60,6 +77,8 @@ def run(
     except BaseException:
         end(process)
         raise
+    finally:
+        _WAITED_FOR.discard(process)
     completed = Completed(tuple(argv), process.returncode, stdout, stderr)
     if check and completed.returncode != 0:
         raise CommandError(argv, completed.returncode, stderr or stdout)
@@ -89,8 +108,10 @@ def stream(
         errors="replace",
         env={**os.environ, **env} if env else None,
         cwd=cwd,
+        preexec_fn=_PREEXEC,  # noqa: PLW1509  one system call, no lock
         start_new_session=True,
     )
+    _WAITED_FOR.add(process)
     expired = _Alarm(process, timeout_s)
     lines = process.stdout if stdout is None else process.stderr
     assert lines is not None
@@ -102,9 +123,16 @@ def stream(
         end(process)
         raise
     finally:
+        _WAITED_FOR.discard(process)
         expired.cancel()
         lines.close()
     return 124 if expired.rang else process.returncode
+
+
+def end_all() -> None:
+    """End every child that a thread of this process still waits for."""
+    for process in list(_WAITED_FOR):
+        end(process)
 
 
 def start(
