@@ -33,7 +33,7 @@ def here(workspace: Workspace, report: Report) -> str:
     """Install the engine below the user's cache, start it, let it prove itself; return its URL. A second call keeps it."""
     plan = workspace.plan
     if plan.device != "cpu" or workspace.checkpoint is None or plan.environment is None:
-        raise LabError("--here runs CPU deployments with a checkpoint on this machine", hint="`heavylift init --lab` writes one")
+        raise LabError("lab here runs CPU deployments with a checkpoint on this machine", hint="`heavylift init --lab` writes one")
     root, url = _root(), f"http://{ADDRESS}:{plan.deployment.access.port}"
     if _alive(workspace) is not None:
         report("the engine runs already")
@@ -123,6 +123,7 @@ def _start(workspace: Workspace, root: Path, report: Report) -> None:
     log.unlink(missing_ok=True)
     report(f"starting {placed['serve']} (log: {log})")
     process = start([str(placed["serve"])], log=log, env=environment)
+    process.returncode = 0  # it lives on after this command, which will not wait for it
     _note(workspace).write_text(json.dumps({"pid": process.pid, "serve": str(placed["serve"])}), encoding="utf-8")
 
 
