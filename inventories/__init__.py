@@ -1,0 +1,1 @@
+"""pyinfra inventories: which hosts a run is about."""

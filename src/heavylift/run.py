@@ -79,6 +79,8 @@ def run(
         raise
     finally:
         _WAITED_FOR.discard(process)
+        for pipe in filter(None, (process.stdin, process.stdout, process.stderr)):
+            pipe.close()
     completed = Completed(tuple(argv), process.returncode, stdout, stderr)
     if check and completed.returncode != 0:
         raise CommandError(argv, completed.returncode, stderr or stdout)
@@ -152,7 +154,7 @@ def start(
             stderr=subprocess.STDOUT,
             env={**os.environ, **env} if env else None,
             cwd=cwd,
-            preexec_fn=preexec,
+            preexec_fn=preexec,  # noqa: PLW1509  the lab enters a cgroup, which must happen before exec
             start_new_session=True,
         )
 

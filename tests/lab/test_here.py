@@ -74,5 +74,5 @@ def test_a_gpu_deployment_is_refused(workspace: Workspace) -> None:
     workspace.path.write_text(workspace.path.read_text().replace("from: lab", "from: owned").replace(
         "  count: 2", "  list: [{name: a, address: 192.0.2.1}]"
     ))  # fmt: skip
-    with pytest.raises(LabError, match="--here|lab here"):
+    with pytest.raises(LabError, match="lab here runs CPU deployments"):
         here(Workspace.open(workspace.path), lambda _line: None)

@@ -34,7 +34,7 @@ class EngineEnvironment:
     @property
     def name(self) -> str:
         """`<version>-<digest>`: the folder below `/opt/heavylift/engines/`."""
-        content = "\n".join([_LAYOUT, self.version, self.device, self.torch, self.rest])
+        content = f"{_LAYOUT}\n{self.version}\n{self.device}\n{self.torch}\n{self.rest}"
         return f"{self.version}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
     @property

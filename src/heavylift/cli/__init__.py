@@ -22,10 +22,10 @@ COMMANDS = ("init", "check", "render", "schema", "lab", "up", "apply", "status",
 class _Commands(click.Group):
     """Finds `NAME` in `heavylift.cli.NAME`."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(importlib.import_module(f"heavylift.cli.{cmd_name}"), cmd_name)
@@ -37,6 +37,11 @@ class _Commands(click.Group):
 @click.option("--verbose", is_flag=True, help="Show a traceback where something fails.")
 def cli(verbose: bool) -> None:
     """From the name of a large model to a production endpoint on hosts that you own or rent."""
+
+
+def no_color() -> bool | None:
+    """Return False where the user wants no colour, for `click.echo`; None leaves it to the terminal."""
+    return False if os.environ.get("NO_COLOR") else None
 
 
 def main() -> None:
@@ -58,10 +63,15 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        if verbose or error.filename is None:
+            raise
+        _show(HeavyliftError(f"{error.filename}: {error.strerror}"))
+        sys.exit(1)
 
 
 def _show(error: HeavyliftError) -> None:
     for line in error.message.splitlines():
-        click.echo(f"{click.style('error:', fg='red')} {line}", err=True)
+        click.echo(f"{click.style('error:', fg='red')} {line}", err=True, color=no_color())
     if error.hint:
-        click.echo(f"\n{click.style('hint:', fg='cyan')} {error.hint}", err=True)
+        click.echo(f"\n{click.style('hint:', fg='cyan')} {error.hint}", err=True, color=no_color())

@@ -36,6 +36,5 @@ def check(spec: Path, as_json: bool) -> None:
         raise SystemExit(1)
     deployment, plan = workspace.deployment, workspace.plan
     where = {"owned": "of your own", "lab": "of the lab", "stack": "of a Pulumi stack"}[deployment.hosts.source]
-    say(
-        f"{spec}: fine. vLLM {deployment.engine.version} ({plan.device}) serves {deployment.served_name} on hosts {where}"
-    )
+    what = f"vLLM {deployment.engine.version} ({plan.device}) serves {deployment.served_name}"
+    say(f"{spec}: fine. {what} on hosts {where}")

@@ -22,7 +22,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print data on st
 
 def say(line: str) -> None:
     """Tell the user something: on stderr, since stdout is for data."""
-    click.echo(line, err=True)
+    from heavylift.cli import no_color
+
+    click.echo(line, err=True, color=no_color())
 
 
 def warn(workspace: Workspace) -> None:

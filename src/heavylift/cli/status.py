@@ -56,9 +56,10 @@ def _table(replicas: list[Replica], release: str) -> None:
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for replica in replicas:
-        problem = replica.error or replica.seen.get("error")
-        if problem:
-            click.echo(f"{replica.host.name}: {problem}", err=True)
+        if replica.error:
+            click.echo(f"{click.style('error:', fg='red')} {replica.error}", err=True)
+        elif replica.seen.get("error"):
+            click.echo(f"{click.style('error:', fg='red')} {replica.host.name}: {replica.seen['error']}", err=True)
 
 
 def _span(seconds: float | None) -> str:

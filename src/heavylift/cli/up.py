@@ -36,18 +36,21 @@ def up(spec: Path) -> None:
 
 
 def _invite(workspace: Workspace) -> None:
+    """Print every URL, and a line that can be pasted."""
+    import json
+    import shlex
+
     from heavylift.observe.status import status
 
-    deployment = workspace.deployment
+    deployment, url = workspace.deployment, ""
     for replica in status(workspace, seconds=0.1):
-        click.echo(replica.url)
+        url = replica.url
+        click.echo(url)
         if deployment.access.bind == "loopback":
-            jump = f" -J {replica.host.jump}" if replica.host.jump else ""
-            forward = f"-L {deployment.access.port}:127.0.0.1:{deployment.access.port}"
-            say(
-                f"  reach it with: ssh {forward}{jump} -p {replica.host.port} {replica.host.user}@{replica.host.address}"
-            )
-    key = ' -H "Authorization: Bearer $HEAVYLIFT_API_KEY"' if deployment.access.key else ""
-    key = key.replace("HEAVYLIFT_API_KEY", deployment.access.key or "")
-    body = f'{{"model": "{deployment.served_name}", "messages": [{{"role": "user", "content": "Hello"}}], "max_tokens": 64}}'
-    say(f"try: curl -s {replica.url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d '{body}'")
+            host, port = replica.host, deployment.access.port
+            jump = f" -J {host.jump}" if host.jump else ""
+            say(f"  reach it with: ssh -L {port}:127.0.0.1:{port}{jump} -p {host.port} {host.user}@{host.address}")
+    key = f' -H "Authorization: Bearer ${deployment.access.key}"' if deployment.access.key else ""
+    message = {"role": "user", "content": "Hello"}
+    body = shlex.quote(json.dumps({"model": deployment.served_name, "messages": [message], "max_tokens": 64}))
+    say(f"try: curl -s {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d {body}")

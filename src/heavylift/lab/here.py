@@ -30,10 +30,12 @@ Report = Callable[[str], None]
 
 
 def here(workspace: Workspace, report: Report) -> str:
-    """Install the engine below the user's cache, start it, let it prove itself; return its URL. A second call keeps it."""
+    """Install the engine below the user's cache, start it, let it prove itself; return its URL."""
     plan = workspace.plan
     if plan.device != "cpu" or workspace.checkpoint is None or plan.environment is None:
-        raise LabError("lab here runs CPU deployments with a checkpoint on this machine", hint="`heavylift init --lab` writes one")
+        raise LabError(
+            "lab here runs CPU deployments with a checkpoint on this machine", hint="`heavylift init --lab` writes one"
+        )
     root, url = _root(), f"http://{ADDRESS}:{plan.deployment.access.port}"
     if _alive(workspace) is not None:
         report("the engine runs already")
@@ -82,7 +84,7 @@ def _install(root: Path, name: str, script: str, report: Report) -> None:
 
 
 def _numa(root: Path, report: Report) -> dict[str, str]:
-    """Return the library path that vLLM's CPU build needs: libnuma1, unpacked without root where it is not installed."""
+    """Return the library path of libnuma1, which vLLM's CPU build needs; unpacked without root where it is missing."""
     if ctypes.util.find_library("numa"):
         return {}
     folder = root / "libnuma"
@@ -142,17 +144,27 @@ def _gate(workspace: Workspace, report: Report) -> None:
         query["key_file"] = f"{_root()}{plan.secrets}/api-key"
     report("waiting until it streams tokens")
     try:
-        argv = [sys.executable, str(program), "gate", json.dumps({**query, "pid": pid, "timeout_s": plan.timeouts.start_s})]
+        argv = [
+            sys.executable,
+            str(program),
+            "gate",
+            json.dumps({**query, "pid": pid, "timeout_s": plan.timeouts.start_s}),
+        ]
         done = run(argv, timeout_s=plan.timeouts.start_s + 180)
     except CommandError as error:
         from heavylift.onhost.decisive import decisive
 
         stop_here(workspace)
         found = decisive((workspace.folder / "here.log").read_text(errors="replace").splitlines())
-        said = error.output.strip().splitlines()[-1].removeprefix("heavylift: ") if error.output.strip() else "no answer"
-        raise GateError(f"the engine did not serve: {found.line if found else said}", hint=found.advice if found else None) from None
+        said = (
+            error.output.strip().splitlines()[-1].removeprefix("heavylift: ") if error.output.strip() else "no answer"
+        )
+        raise GateError(
+            f"the engine did not serve: {found.line if found else said}", hint=found.advice if found else None
+        ) from None
     proof = json.loads(done.stdout)
-    report(f"streamed {proof['tokens']} tokens, the first after {proof['ttft_s']:.2f} s; its counter moved by {proof['counter']}")
+    streamed = f"streamed {proof['tokens']} tokens, the first after {proof['ttft_s']:.2f} s"
+    report(f"{streamed}; its counter moved by {proof['counter']}")
 
 
 def _note(workspace: Workspace) -> Path:

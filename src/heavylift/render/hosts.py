@@ -36,7 +36,7 @@ def scrape_file(plan: Plan, release: Release, inventory: Inventory) -> File:
     deployment = plan.deployment
     targets = [
         {
-            "address": f"{listen_address(plan, host)}:{deployment.access.port}",
+            "address": f"{_bracketed(listen_address(plan, host))}:{deployment.access.port}",
             "labels": [
                 ("deployment", deployment.name),
                 ("host", host.name),
@@ -49,3 +49,7 @@ def scrape_file(plan: Plan, release: Release, inventory: Inventory) -> File:
     ]
     context = {"name": deployment.name, "loopback": deployment.access.bind == "loopback", "targets": targets}
     return File("prometheus.yml", fill("metrics/prometheus.yml.j2", context))
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

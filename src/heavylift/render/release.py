@@ -18,7 +18,9 @@ from heavylift.render.template import File, fill
 __all__ = ["USER", "Release", "render"]
 
 USER = "heavylift"
-_START_MARGIN_S = 60  # the engine's own limit ends first, so that its reason stands in the journal
+# The engine's own limit ends first, then the gate's, then the unit's: whoever knows most says why nothing started.
+_GATE_MARGIN_S = 10
+_UNIT_MARGIN_S = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,13 @@ def render(plan: Plan, runtimes: Mapping[str, Runtime] = RUNTIMES) -> Release:
 
 def _context(plan: Plan) -> dict[str, Any]:
     deployment = plan.deployment
-    gate = {"model": deployment.served_name, "timeout_s": plan.timeouts.start_s}
+    gate: dict[str, Any] = {
+        "model": deployment.served_name,
+        "timeout_s": plan.timeouts.start_s + _GATE_MARGIN_S,
+        "record": f"/run/heavylift/{deployment.name}/gate.json",
+    }
+    if deployment.access.key is not None:
+        gate["key_file"] = f"{plan.secrets}/api-key"
     return {
         "name": deployment.name,
         "version": deployment.engine.version,
@@ -72,7 +80,8 @@ def _context(plan: Plan) -> dict[str, Any]:
         "host_program": HOST_PROGRAM,
         "gate_query": json.dumps(gate, sort_keys=True),
         "timeouts": plan.timeouts,
-        "start_limit_s": 4 * (plan.timeouts.start_s + _START_MARGIN_S),
+        "start_s": plan.timeouts.start_s + _UNIT_MARGIN_S,
+        "start_limit_s": 4 * (plan.timeouts.start_s + 3 * _UNIT_MARGIN_S),
         "variables": plan.variables,
         "lines": _lines(plan.arguments),
     }

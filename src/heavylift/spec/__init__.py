@@ -26,17 +26,11 @@ def read(path: Path) -> tuple[Deployment, Source]:
     """Like `load`, and also return where each key stands, for problems that are found later."""
     name = str(path)
     source = parse(_text(path), name)
-    problems = list(source.duplicates)
-    deployment: Deployment | None = None
-    if not isinstance(source.data, dict):
-        problems.append(Problem(".", "should be a mapping with `name`, `model` and `hosts`"))
-    else:
-        try:
-            deployment = Deployment.model_validate(source.data)
-        except ValidationError as error:
-            problems += [explain(details, Deployment) for details in error.errors(include_url=False)]
+    deployment, found = _validate(source)
+    problems = source.problems + [problem for problem in found if not source.explains(problem.path)]
     if problems or deployment is None:
-        raise SpecError([locate(problem, source, name) for problem in problems])
+        problems.sort(key=lambda problem: source.line(problem.path))
+        raise SpecError(list(dict.fromkeys(locate(problem, source, name) for problem in problems)))
     return deployment, source
 
 
@@ -46,9 +40,21 @@ def locate(problem: Problem, source: Source, name: str) -> str:
     return where + problem.message + (f" ({problem.hint})" if problem.hint else "")
 
 
+def _validate(source: Source) -> tuple[Deployment | None, list[Problem]]:
+    if not isinstance(source.data, dict):
+        return None, [] if source.problems else [Problem(".", "should be a mapping with `name`, `model` and `hosts`")]
+    try:
+        return Deployment.model_validate(source.data), []
+    except ValidationError as error:
+        # A list whose rows are wrong counts as empty for pydantic; that would be a second word about the same rows.
+        told = [row for row in error.errors(include_url=False) if row["type"] != "too_short" or not row["input"]]
+        return None, [explain(details, Deployment) for details in told]
+
+
 def _text(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise SpecError([f"{path}: no such file"], hint="`heavylift init` writes one") from None
     except IsADirectoryError:
@@ -56,7 +62,7 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise SpecError([f"{path}: {error.strerror}"]) from None
     if len(content) > MAX_BYTES:
-        raise SpecError([f"{path}: {len(content)} bytes; a deployment file has at most {MAX_BYTES}"])
+        raise SpecError([f"{path}: more than {MAX_BYTES >> 20} MiB; no deployment file is that long"])
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

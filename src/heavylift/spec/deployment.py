@@ -24,6 +24,8 @@ __all__ = ["Deployment"]
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 
+_OPTIONAL = ("engine", "workload", "limits", "access", "paths", "sampling", "budget", "prices", "monitoring")
+
 
 class Deployment(Section):
     """What the user wants. Everything else is derived from it."""
@@ -32,23 +34,24 @@ class Deployment(Section):
     model: Model = Field(description="Which weights are served.")
     engine: Engine = Field(default_factory=Engine, description="Which vLLM, and with which arguments.")
     hosts: Hosts = Field(description="Where replicas run.")
-    workload: Workload = Field(default_factory=lambda: Workload(), description="What it is planned for.")
-    limits: Limits = Field(default_factory=lambda: Limits(), description="Longest request, promised latencies.")
-    access: Access = Field(default_factory=lambda: Access(), description="Where replicas listen, and the key.")
-    paths: Paths = Field(default_factory=lambda: Paths(), description="Where things lie on a host.")
-    sampling: Sampling = Field(default_factory=lambda: Sampling(), description="Defaults of requests.")
-    budget: Budget = Field(default_factory=lambda: Budget(), description="What it may cost.")
-    prices: Prices = Field(default_factory=lambda: Prices(), description="The user's own price rows.")
-    monitoring: Monitoring = Field(default_factory=lambda: Monitoring(), description="Labels for Prometheus.")
+    workload: Workload = Field(default_factory=Workload, description="What it is planned for.")
+    limits: Limits = Field(default_factory=Limits, description="Longest request, promised latencies.")
+    access: Access = Field(default_factory=Access, description="Where replicas listen, and the key.")
+    paths: Paths = Field(default_factory=Paths, description="Where things lie on a host.")
+    sampling: Sampling = Field(default_factory=Sampling, description="Defaults of requests.")
+    budget: Budget = Field(default_factory=Budget, description="What it may cost.")
+    prices: Prices = Field(default_factory=Prices, description="The user's own price rows.")
+    monitoring: Monitoring = Field(default_factory=Monitoring, description="Labels for Prometheus.")
 
     @field_validator("name")
     @classmethod
     def _name(cls, value: str) -> str:
         if not _NAME.fullmatch(value):
-            raise ValueError(f"should be up to 40 lower-case letters, digits and dashes, beginning with a letter, got {value!r}")
+            allowed = "up to 40 lower-case letters, digits and dashes, beginning with a letter"
+            raise ValueError(f"should be {allowed}, got {value!r}")
         return value
 
-    @field_validator("engine", "workload", "limits", "access", "paths", "sampling", "budget", "prices", "monitoring", mode="before")
+    @field_validator(*_OPTIONAL, mode="before")
     @classmethod
     def _empty_section(cls, value: Any) -> Any:
         return {} if value is None else value

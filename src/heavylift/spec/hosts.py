@@ -75,7 +75,7 @@ class StackHosts(_AnyHosts):
     count: int = Field(1, ge=1, le=64, description="How many.")
     region: str = Field(description="Cloud region.")
     zone: str | None = Field(None, description="Availability zone; default: one that has capacity.")
-    market: Literal["on-demand", "spot", "reserved", "capacity-block"] = Field("on-demand", description="How it is paid.")
+    market: Literal["on-demand", "spot", "reserved", "capacity-block"] = Field("on-demand", description="How to pay.")
 
 
 Hosts = Annotated[OwnedHosts | LabHosts | StackHosts, Field(discriminator="source")]

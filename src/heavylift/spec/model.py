@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from heavylift.spec.paths import absolute
 from heavylift.spec.section import Section
 
 __all__ = ["Model"]
@@ -20,12 +21,12 @@ class Model(Section):
 
     repo: str | None = Field(None, description="Hub repository, ORG/NAME.")
     revision: str | None = Field(None, description="Commit of the repository: 40 hexadecimal digits, never a branch.")
-    path: str | None = Field(None, description="Directory with the checkpoint, relative to this file.")
+    path: str | None = Field(None, min_length=1, description="Directory with the checkpoint, relative to this file.")
     place: Literal["operator", "host"] = Field(
         "operator", description="Whose directory `path` is: the machine heavylift runs on, or already on every host."
     )
     name: str | None = Field(None, description="Name that clients ask for; default: `repo`, or the deployment's name.")
-    trust_remote_code: bool = Field(False, description="Let Python code of the repository run in the engine.")
+    trust_remote_code: bool = Field(default=False, description="Let Python code of the repository run in the engine.")
 
     @field_validator("repo")
     @classmethod
@@ -34,11 +35,19 @@ class Model(Section):
             raise ValueError(f"should be ORG/NAME, got {value!r}")
         return value
 
+    @field_validator("path", "name")
+    @classmethod
+    def _printable(cls, value: str | None) -> str | None:
+        if value is not None and (not value.isprintable() or not value.strip() or value.startswith("-")):
+            raise ValueError(f"should be printable and not begin with a dash, got {value!r}")
+        return value
+
     @field_validator("revision")
     @classmethod
     def _revision(cls, value: str | None) -> str | None:
         if value is not None and not _COMMIT.fullmatch(value):
-            raise ValueError(f"should be a commit of 40 hexadecimal digits, got {value!r}; a branch moves, pin its commit")
+            commit = "a commit of 40 hexadecimal digits"
+            raise ValueError(f"should be {commit}, got {value!r}; a branch moves, pin its commit")
         return value
 
     @model_validator(mode="after")
@@ -49,6 +58,8 @@ class Model(Section):
             raise ValueError("`repo` needs `revision`: the commit of 40 hexadecimal digits that is served")
         if self.path is not None and self.revision is not None:
             raise ValueError("`revision` belongs to `repo`; a directory is pinned by its manifest")
-        if self.place == "host" and (self.path is None or not self.path.startswith("/")):
-            raise ValueError("`place: host` needs an absolute `path` on the hosts")
+        if self.place == "host" and self.path is None:
+            raise ValueError("`place: host` needs `path`: the directory on the hosts")
+        if self.place == "host":
+            absolute(str(self.path))
         return self

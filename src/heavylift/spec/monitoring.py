@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from heavylift.spec.section import Section
 
 __all__ = ["Monitoring"]
 
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_OWN = {"deployment", "host", "model", "release"}
+
+
+def _label(name: str) -> str:
+    if not _LABEL.fullmatch(name) or name.startswith("__") or name in _OWN:
+        raise ValueError("is no free label name")
+    return name
+
+
+Label = Annotated[str, AfterValidator(_label)]
 
 
 class Monitoring(Section):
-    """Labels that every scraped series carries, beside `deployment`, `host` and `model`."""
+    """Labels that every scraped series carries, beside `deployment`, `host`, `model` and `release`."""
 
-    labels: dict[str, str] = Field(default_factory=dict, description="Further labels.")
-
-    @field_validator("labels")
-    @classmethod
-    def _labels(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in value:
-            if not _LABEL.fullmatch(name) or name.startswith("__") or name in {"deployment", "host", "model", "release"}:
-                raise ValueError(f"{name!r} is no free label name")
-        return value
+    labels: dict[Label, str] = Field(default_factory=dict, description="Further labels.")

@@ -8,9 +8,10 @@ from pydantic import Field, field_validator
 
 from heavylift.spec.section import Section
 
-__all__ = ["Paths"]
+__all__ = ["Paths", "absolute"]
 
 _PATH = re.compile(r"(/[A-Za-z0-9._-]+)+")
+_HIDDEN = re.compile(r"/(home|root|tmp|var/tmp|run/user)(/.*)?")  # by ProtectHome= and PrivateTmp= of the unit
 
 
 class Paths(Section):
@@ -22,6 +23,13 @@ class Paths(Section):
     @field_validator("models", "cache")
     @classmethod
     def _absolute(cls, value: str) -> str:
-        if not _PATH.fullmatch(value) or any(part in {".", ".."} for part in value.split("/")):
-            raise ValueError(f"should be an absolute path of letters, digits, '.', '_' and '-', got {value!r}")
-        return value
+        return absolute(value)
+
+
+def absolute(path: str) -> str:
+    """Return a path on hosts that the engine sees and that needs no quoting; raise `ValueError` for any other."""
+    if not _PATH.fullmatch(path) or any(part in {".", ".."} for part in path.split("/")):
+        raise ValueError(f"should be an absolute path of letters, digits, '.', '_' and '-', got {path!r}")
+    if _HIDDEN.fullmatch(path):
+        raise ValueError(f"{path} is hidden from the engine, as all of /home, /root and /tmp is; choose another place")
+    return path

@@ -10,4 +10,6 @@ __all__ = ["Section"]
 class Section(BaseModel):
     """One mapping of the deployment file. Values are not converted: `port: "8000"` is an error, not 8000."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", validate_default=False)
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, validate_default=False, defer_build=True
+    )

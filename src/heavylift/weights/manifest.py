@@ -20,6 +20,7 @@ __all__ = ["Checkpoint", "Manifest", "examine", "promise"]
 
 _KEEP = {".safetensors", ".json", ".jinja", ".model", ".txt", ".py", ".tiktoken"}
 _OWN = {onhost.MANIFEST, onhost.STAMP}
+_AGAIN = "fetch these files again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +62,18 @@ def examine(directory: Path, cache: Path) -> Checkpoint:
     `cache` is a folder for remembered digests. Raises `WeightsError` with every file that is missing or wrong.
     """
     if not directory.is_dir():
-        raise WeightsError(f"{directory}: no such directory", hint="`heavylift lab model` makes a small one to try with")
-    problems = onhost.structure(directory)
-    if problems:
-        raise WeightsError(f"{directory}: not a whole checkpoint: {'; '.join(problems)}", hint="fetch these files again")
-    manifest = _manifest(directory, cache)
-    _keep_promise(directory, manifest)
+        raise WeightsError(
+            f"{directory}: no such directory", hint="`heavylift lab model` makes a small one to try with"
+        )
     try:
-        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"{directory / 'config.json'}: not JSON ({error})") from None
-    return Checkpoint(directory, manifest, config)
+        problems = onhost.structure(directory)
+        if problems:
+            raise WeightsError(f"{directory}: not a whole checkpoint: {'; '.join(problems)}", hint=_AGAIN)
+        manifest = _manifest(directory, cache)
+        _keep_promise(directory, manifest)
+        return Checkpoint(directory, manifest, _config(directory / "config.json"))
+    except OSError as error:
+        raise WeightsError(f"{error.filename}: {error.strerror}") from None
 
 
 def promise(directory: Path) -> Manifest:
@@ -82,13 +84,23 @@ def promise(directory: Path) -> Manifest:
     return manifest
 
 
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"{path}: not JSON ({error})") from None
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path}: should hold a mapping")
+    return config
+
+
 def _manifest(directory: Path, cache: Path) -> Manifest:
     names = _names(directory)
     store = cache / f"{hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:16]}.json"
     known = _remembered(store)
     stamps = {name: onhost.stamp(directory / name) for name in names}
-    fresh = onhost.digests(directory, [name for name in names if known.get(name, [None])[0] != stamps[name]])
-    digests = {name: fresh.get(name) or str(known[name][1]) for name in names}
+    fresh = onhost.digests(directory, [name for name in names if known.get(name, ("", ""))[0] != stamps[name]])
+    digests = {name: fresh.get(name) or known[name][1] for name in names}
     if fresh or set(known) != set(names):
         cache.mkdir(parents=True, exist_ok=True)
         beside = store.with_name(f".{store.name}.{os.getpid()}")
@@ -97,18 +109,23 @@ def _manifest(directory: Path, cache: Path) -> Manifest:
     return _listed(directory, names, digests)
 
 
-def _remembered(store: Path) -> dict[str, Any]:
+def _remembered(store: Path) -> dict[str, tuple[list[int], str]]:
+    """Return stamp and digest by name; what is damaged is forgotten, and hashed again."""
     try:
         known = json.loads(store.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return {name: (list(stamp), str(digest)) for name, (stamp, digest) in known.items() if len(digest) == 64}
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}
-    return known if isinstance(known, dict) else {}
 
 
 def _names(directory: Path) -> list[str]:
     """Return what an engine needs: shards, configuration, tokenizer, template; not other weight formats."""
     paths = [path for path in directory.iterdir() if path.is_file() and path.suffix in _KEEP and path.name not in _OWN]
-    return sorted(path.name for path in paths if not path.name.startswith((".", "consolidated")))
+    names = sorted(path.name for path in paths if not path.name.startswith((".", "consolidated")))
+    odd = [name for name in names if not name.isprintable() or name[0] in "-#;"]
+    if odd:
+        raise WeightsError(f"{directory}: {odd[0]!r} is no name that can be copied safely; rename it")
+    return names
 
 
 def _listed(directory: Path, names: list[str], digests: Mapping[str, str]) -> Manifest:
@@ -120,15 +137,16 @@ def _keep_promise(directory: Path, manifest: Manifest) -> None:
     if not path.is_file():
         return
     try:
-        promised = {row["path"]: row["sha256"] for row in json.loads(path.read_text(encoding="utf-8"))["files"]}
+        promised = {row["path"]: str(row["sha256"]) for row in json.loads(path.read_text(encoding="utf-8"))["files"]}
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path}: damaged ({error})", hint="delete it if the weights are the right ones") from None
     found = {name: sha256 for name, _, sha256 in manifest.files}
     wrong = [f"{name} is missing" for name in sorted(promised.keys() - found.keys())]
+    wrong += [f"{name} is not in the manifest" for name in sorted(found.keys() - promised.keys())]
     wrong += [
         f"{name}: sha256 {found[name][:12]}…, the manifest says {promised[name][:12]}…"
         for name in sorted(promised.keys() & found.keys())
         if found[name] != promised[name]
     ]
     if wrong:
-        raise WeightsError(f"{directory}: not the promised checkpoint: {'; '.join(wrong)}", hint="fetch these files again")
+        raise WeightsError(f"{directory}: not the promised checkpoint: {'; '.join(wrong)}", hint=_AGAIN)
