@@ -1,4 +1,4 @@
-"""How pyinfra reaches the hosts of the inventory: strict keys, bounded waits, and no Nagle. The one user of paramiko."""
+"""How pyinfra reaches the hosts of the inventory: strict keys, bounded waits, no Nagle. The one user of paramiko."""
 
 from __future__ import annotations
 

@@ -22,7 +22,9 @@ def install() -> None:
     commands: list[Command] = []
     if changes().engine and environment is not None:
         script = f"/opt/heavylift/bin/install-{environment.name}.sh"
-        job = on_host("job", unit=f"heavylift-engine-{environment.name}.service", script=script, timeout_s=INSTALL_S - 60)
+        job = on_host(
+            "job", unit=f"heavylift-engine-{environment.name}.service", script=script, timeout_s=INSTALL_S - 60
+        )
         commands = [FileUploadCommand(io.StringIO(install_script(environment)), script), job]
     perform(
         name="Install the engine environment",

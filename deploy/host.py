@@ -21,7 +21,9 @@ PACKAGES_S = 900
 def prepare() -> None:
     """Make the service user, the folders and the program; install what is missing."""
     needed = changes()
-    refusal = [StringCommand(f"echo {shlex.quote('heavylift: ' + needed.refusal)} >&2; exit 1")] if needed.refusal else []
+    refusal = (
+        [StringCommand(f"echo {shlex.quote('heavylift: ' + needed.refusal)} >&2; exit 1")] if needed.refusal else []
+    )
     perform(name="Check what the host can carry", commands=refusal, reason="it can carry the release")
     perform(
         name="Install packages",
@@ -32,7 +34,9 @@ def prepare() -> None:
     perform(name="Make the service user", commands=[_user()] if needed.user else [], reason=f"{USER} exists")
     perform(
         name="Make folders",
-        commands=[StringCommand(" && ".join(_folder(*row) for row in needed.directories))] if needed.directories else [],
+        commands=[StringCommand(" && ".join(_folder(*row) for row in needed.directories))]
+        if needed.directories
+        else [],
         reason="all are there",
     )
     perform(name="Place heavylift-host", commands=_program() if needed.program else [], reason="it is there")
@@ -43,7 +47,8 @@ def _install(packages: tuple[str, ...]) -> StringCommand:
     return StringCommand(
         "command -v apt-get >/dev/null || { echo 'heavylift: no apt-get here; install "
         f"{names} by hand' >&2; exit 1; }}; export DEBIAN_FRONTEND=noninteractive; "
-        f"timeout -k 5 {PACKAGES_S - 20} sh -c 'apt-get install -qq -y --no-install-recommends {names} >/dev/null 2>&1 || "
+        f"timeout -k 5 {PACKAGES_S - 20} sh -c "
+        f"'apt-get install -qq -y --no-install-recommends {names} >/dev/null 2>&1 || "
         f"{{ apt-get update -qq && apt-get install -qq -y --no-install-recommends {names} >/dev/null; }}' "
         f"|| {{ echo 'heavylift: apt-get could not install {names}' >&2; exit 1; }}"
     )
@@ -64,5 +69,3 @@ def _program() -> list[Command]:
         FileUploadCommand(io.BytesIO(application()), beside),
         StringCommand(f"chown root:root {beside} && chmod 755 {beside} && sync {beside} && mv {beside} {PATH}"),
     ]
-
-

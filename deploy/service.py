@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
+from typing import Any
 
 from pyinfra.api import deploy
-from pyinfra.api.command import FileUploadCommand
 
-from deploy.step import Command, changes, on_host, perform, target, workspace
+from deploy.step import Command, changes, local, machine, on_host, perform, target, tell, workspace
+from heavylift.errors import FleetError
+from heavylift.fleet.question import ask
 
 __all__ = ["activate", "gate", "start"]
 
@@ -20,8 +21,7 @@ def activate() -> None:
     if needed.activates:
         moves = []
         if needed.key:
-            # The folder is root's alone (0700), so the key is never readable for others, not even for a moment.
-            commands.append(FileUploadCommand(io.StringIO(workspace().key() or ""), f"{wanted.key_path}.new"))
+            commands.append(local(_send_key, f"{wanted.key_path}.new"))
             moves = [[f"{wanted.key_path}.new", wanted.key_path]]
         files = [{"path": file.path, "text": file.text, "mode": file.mode} for file in needed.settings]
         links = {wanted.link: f"releases/{wanted.release.id}"} if needed.link else {}
@@ -59,3 +59,11 @@ def gate() -> None:
     perform(name="Gate", commands=[on_host("gate", **query)], reason="", _timeout=240)
 
 
+def _send_key(state: Any, host: Any, path: str) -> bool:
+    """Write the key over standard input; pyinfra's upload leaves it world-readable for a moment where sudo is used."""
+    try:
+        ask(machine(host.name), workspace().known_hosts, "secret", {"path": path}, input=workspace().key())
+    except FleetError as error:
+        tell(host, error)
+        return False
+    return True

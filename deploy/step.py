@@ -9,15 +9,18 @@ import os
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from pyinfra import host
+from pyinfra import host, logger
 from pyinfra.api import FactBase, operation
 from pyinfra.api.command import FileUploadCommand, FunctionCommand, StringCommand
 
 from heavylift.apply import Changes, Target, decide
+from heavylift.apply.decide import unseen
+from heavylift.errors import HeavyliftError
+from heavylift.fleet.inventory import Host
 from heavylift.fleet.onhost import call, first_call
 from heavylift.workspace import Workspace
 
-__all__ = ["Look", "changes", "local", "on_host", "perform", "seen", "target", "workspace"]
+__all__ = ["Look", "changes", "local", "machine", "on_host", "perform", "seen", "target", "tell", "workspace"]
 
 Command = StringCommand | FileUploadCommand | FunctionCommand
 
@@ -46,8 +49,8 @@ def target() -> Target:
     return _target(host.name)
 
 
-def seen() -> dict[str, Any]:
-    """What the current host's one look showed, at the beginning of the run."""
+def seen() -> dict[str, Any] | None:
+    """Return what one look at the current host showed; None where it failed, and the host with it."""
     if host.name not in _SEEN:
         _SEEN[host.name] = host.get_fact(Look, query=json.dumps(target().query, sort_keys=True))
     return _SEEN[host.name]
@@ -55,7 +58,20 @@ def seen() -> dict[str, Any]:
 
 def changes() -> Changes:
     """What the current host needs."""
-    return decide(target(), seen(), restart=bool(host.data.get("restart")))
+    there = seen()
+    return decide(target(), there, restart=bool(host.data.get("restart"))) if there is not None else unseen()
+
+
+def tell(host: Any, error: HeavyliftError) -> None:
+    """Log a failure on the operator's side as the host's own, for whoever reads this run's output."""
+    logger.error(f"{host.print_prefix}heavylift: {error.message}")
+    if error.hint:
+        logger.error(f"{host.print_prefix}hint: {error.hint}")
+
+
+def machine(name: str) -> Host:
+    """The inventory's entry of a host."""
+    return next(entry for entry in workspace().inventory.hosts if entry.name == name)
 
 
 def on_host(command: str, **query: Any) -> StringCommand:
@@ -77,7 +93,7 @@ def perform(commands: Sequence[Command], reason: str) -> Generator[Command, None
     yield from commands
 
 
-_SEEN: dict[str, dict[str, Any]] = {}
+_SEEN: dict[str, dict[str, Any] | None] = {}
 
 
 @functools.cache

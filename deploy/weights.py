@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyinfra import logger
 from pyinfra.api import deploy
 
-from deploy.step import Command, changes, local, on_host, perform, target, workspace
+from deploy.step import Command, changes, local, machine, on_host, perform, target, tell, workspace
 from heavylift.errors import FleetError
 from heavylift.fleet import ssh
 
@@ -46,11 +45,10 @@ def _copy(state: Any, host: Any, staging: str, limit_s: int) -> bool:
     work = workspace()
     checkpoint = work.plan.checkpoint
     assert checkpoint is not None
-    machine = next(entry for entry in work.inventory.hosts if entry.name == host.name)
     names = [path for path, _, _ in checkpoint.manifest.files]
     try:
-        ssh.rsync(machine, work.known_hosts, checkpoint.directory, names, staging, timeout_s=limit_s)
+        ssh.rsync(machine(host.name), work.known_hosts, checkpoint.directory, names, staging, timeout_s=limit_s)
     except FleetError as error:
-        logger.error(f"{host.print_prefix}heavylift: {error.message}")
+        tell(host, error)
         return False
     return True

@@ -87,6 +87,7 @@ class Workspace:
         else:
             inventory = Inventory.load(path)
             self._must_fit(inventory, path)
+            _must_have_keys(inventory, path)
         self._write_known_hosts(inventory)
         return inventory
 
@@ -101,7 +102,9 @@ class Workspace:
             return None
         value = environment.get(name, "")
         if not value.strip() or any(ord(character) < 33 or ord(character) > 126 for character in value):
-            problem = Problem("access/key", f"${name} is not set, or holds blanks; export it: the API key comes from there")
+            problem = Problem(
+                "access/key", f"${name} is not set, or holds blanks; export it: the API key comes from there"
+            )
             raise SpecError([self.show(problem)])
         return value
 
@@ -116,7 +119,9 @@ class Workspace:
             raise FleetError(message, hint="`heavylift up` writes it again")
         count = getattr(wanted, "count", 0)
         if len(inventory.hosts) < count:
-            hint = f"`heavylift lab up --hosts {count}` adds the rest" if wanted.source == "lab" else "provision the rest"
+            hint = (
+                f"`heavylift lab up --hosts {count}` adds the rest" if wanted.source == "lab" else "provision the rest"
+            )
             raise FleetError(f"{path}: lists {len(inventory.hosts)} hosts, the deployment wants {count}", hint=hint)
 
     def _write_known_hosts(self, inventory: Inventory) -> None:
@@ -125,6 +130,13 @@ class Workspace:
         if not self.known_hosts.is_file() or self.known_hosts.read_text(encoding="utf-8") != text:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.known_hosts.write_text(text, encoding="utf-8")
+
+
+def _must_have_keys(inventory: Inventory, path: Path) -> None:
+    for host in inventory.hosts:
+        if host.key is not None and not Path(host.key).expanduser().is_file():
+            hint = "the lab is gone: `heavylift up` makes it again" if inventory.source == "lab" else "correct the path"
+            raise FleetError(f"{path}: {host.name}: no key {host.key}", hint=hint)
 
 
 def _pattern(host: Host) -> str:

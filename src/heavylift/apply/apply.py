@@ -79,7 +79,11 @@ def describe(target: Target, seen: dict[str, Any], changes: Changes) -> list[str
     lines += [f"{changes.weights} the checkpoint {target.plan.model_directory}"] if changes.weights else []
     lines += ["write the API key (not shown)"] if changes.key else []
     lines += [f"point {target.link} at releases/{target.release.id}"] if changes.link else []
-    lines += [{"wait": "wait for the engine's start"}.get(changes.start, f"{changes.start} the engine")] if changes.start else []
+    lines += (
+        [{"wait": "wait for the engine's start"}.get(changes.start, f"{changes.start} the engine")]
+        if changes.start
+        else []
+    )
     lines += [changes.waiting] if changes.waiting else []
     lines += [diff(file, seen).rstrip("\n") for file in (*changes.staged, *changes.settings)]
     return lines or ["nothing to change"]
@@ -113,5 +117,9 @@ def _result(target: Target, outcome: pyinfra.Outcome, seen: dict[str, Any] | Hea
     if left.waiting:
         return Result(host, changed, waiting=left.waiting)
     if left.any or left.refusal:
-        return Result(host, changed, error=HeavyliftError(f"{host.name}: changed again behind the run's back", hint="run it again"))
+        return Result(
+            host,
+            changed,
+            error=HeavyliftError(f"{host.name}: changed again behind the run's back", hint="run it again"),
+        )
     return Result(host, changed)

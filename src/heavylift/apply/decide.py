@@ -11,7 +11,7 @@ from heavylift.apply.target import Target
 from heavylift.fleet.onhost import PATH
 from heavylift.render import File
 
-__all__ = ["Changes", "decide"]
+__all__ = ["Changes", "decide", "diff", "unseen"]
 
 _UP = {"active", "activating", "reloading", "deactivating"}
 _PACKAGES = {"numa": "libnuma1", "rsync": "rsync"}
@@ -56,7 +56,9 @@ def decide(target: Target, seen: Mapping[str, Any], *, restart: bool = False) ->
     """Compare a host with its target. A serving engine is never stopped, unless `restart` says so."""
     serving = seen["unit"]["ActiveState"] in _UP and seen["unit"]["SubState"] != "auto-restart"
     settings = tuple(file for file in (*target.host_files, target.unit_file) if _differs(file, seen))
-    key = target.key_sha256 is not None and (seen["files"].get(target.key_path) or {}).get("sha256") != target.key_sha256
+    key = (
+        target.key_sha256 is not None and (seen["files"].get(target.key_path) or {}).get("sha256") != target.key_sha256
+    )
     link = seen["links"].get(target.link) != f"releases/{target.release.id}"
     waiting = _waiting(target, seen) if serving and (settings or key or link) and not restart else None
     weights = _weights(target, seen)
@@ -74,6 +76,25 @@ def decide(target: Target, seen: Mapping[str, Any], *, restart: bool = False) ->
         link=link and not waiting,
         start=_start(seen["unit"]["ActiveState"] if serving else "", bool(settings or key or link), restart),
         waiting=waiting,
+    )
+
+
+def unseen() -> Changes:
+    """Return what a host gets that could not be looked at: nothing."""
+    return Changes(
+        refusal="could not be looked at",
+        user=False,
+        directories=(),
+        packages=(),
+        program=False,
+        engine=False,
+        weights="",
+        staged=(),
+        settings=(),
+        key=False,
+        link=False,
+        start="",
+        waiting=None,
     )
 
 
@@ -138,12 +159,13 @@ def _refusal(target: Target, seen: Mapping[str, Any]) -> str | None:
         return f"its processor is {system['architecture']}; vLLM is built for x86_64 and aarch64"
     if plan.device == "cuda" and not seen["gpus"]:
         return "nvidia-smi shows no GPU; install the driver, or write `devices: cpu` under engine"
-    if system["shared_memory_free"] < _SHARED_MEMORY:
+    if seen["unit"]["ActiveState"] not in _UP and system["shared_memory_free"] < _SHARED_MEMORY:
         free = system["shared_memory_free"] >> 20
-        return f"/dev/shm has {free} MiB free, vLLM needs 160; `mount -o remount,size=1g /dev/shm`"
+        return f"/dev/shm has {free} MiB free, vLLM needs 160; `mount -o remount,size=1g /dev/shm`"  # noqa: S108
     engines = seen["directories"].get("/opt/heavylift/engines")
     if plan.environment and seen["engine"] is None and engines and engines["readonly"]:
-        return f"engine {plan.environment.name} is not there and /opt/heavylift/engines is read-only; `heavylift up` builds it"
+        name = plan.environment.name
+        return f"engine {name} is not there and /opt/heavylift/engines is read-only; `heavylift up` builds it"
     return _port_taken(target, seen)
 
 

@@ -10,6 +10,8 @@ import os
 import re
 import shlex
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,9 +26,13 @@ from heavylift.workspace import VARIABLE, Workspace
 
 __all__ = ["Outcome", "command_line", "run"]
 
+KEPT_LOGS = 20
+_BEGAN = time.strftime("%Y%m%dT%H%M%S")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _HOST_LINE = re.compile(r"^\s*\[(?P<host>[^\]]+)\]\s*(?P<text>.*)$")
 _STEP = re.compile(r"--> Starting operation: (?P<name>.*?)\s*$")
+# pyinfra's own words about a host's step, which explain nothing.
+_STATUS = re.compile(r"(Connected|Ready: .*|Success|No changes|Error(: executed \d+ commands)?|Loaded fact .*)$")
 _ALWAYS = ("Lock | ", "Service | Gate")  # steps that run every time and change nothing
 
 
@@ -38,7 +44,9 @@ class Outcome:
     changed: dict[str, list[str]] = field(default_factory=dict)
 
 
-def command_line(workspace: Workspace, function: str, *, hosts: Sequence[str] = (), data: Mapping[str, str] = {}) -> list[str]:  # noqa: B006
+def command_line(
+    workspace: Workspace, function: str, *, hosts: Sequence[str] = (), data: Mapping[str, str] = {}
+) -> list[str]:
     """Return the pyinfra command that a user can paste."""
     inventory = assets.folder("inventories") / f"{workspace.deployment.hosts.source}.py"
     words = ["pyinfra", str(inventory), function, "-y", "--json"]
@@ -49,16 +57,16 @@ def command_line(workspace: Workspace, function: str, *, hosts: Sequence[str] = 
 def run(
     workspace: Workspace, words: Sequence[str], hosts: Sequence[Host], *, limit_s: float, on_step: Callable[[str], None]
 ) -> Outcome:
-    """Run pyinfra, tell each step to `on_step`, and return what became of `hosts`; a full log stays in `.heavylift/`."""
-    folder = workspace.folder / "run"
-    folder.mkdir(parents=True, exist_ok=True)
+    """Run pyinfra, tell each step to `on_step`, return what became of `hosts`; its log stays in `.heavylift/run/`."""
+    path = _log(workspace.folder / "run")
     reader = _Reader(on_step)
     environment = {
         VARIABLE: str(workspace.path.absolute()),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(assets.project()), os.environ.get("PYTHONPATH", "")])),
         "PYINFRA_PROGRESS": "off",
+        "HEAVYLIFT_PID": str(os.getpid()),  # the lock's owner, as the user can see and end it
     }
-    with (folder / "pyinfra.json").open("w+b") as answer, (folder / "pyinfra.log").open("w", encoding="utf-8") as log:
+    with tempfile.TemporaryFile() as answer, path.open("a", encoding="utf-8", buffering=1) as log:
         log.write(f"$ {VARIABLE}={shlex.quote(environment[VARIABLE])} {shlex.join(words)}\n")
 
         def line(text: str) -> None:
@@ -66,19 +74,32 @@ def run(
             reader.read(_ANSI.sub("", text))
 
         argv = [sys.executable, "-m", *words]
-        status = stream(argv, on_line=line, timeout_s=limit_s, env=environment, cwd=folder, stdout=answer)
+        status = stream(argv, on_line=line, timeout_s=limit_s, env=environment, cwd=path.parent, stdout=answer)
         answer.seek(0)
         document = _document(answer.read())
-    return _outcome(document, status, hosts, reader, folder / "pyinfra.log")
+    return _outcome(document, status, hosts, reader, path)
+
+
+def _log(folder: Path) -> Path:
+    """Return this process's own log file, `pyinfra.log` being a link to the newest; old ones go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{_BEGAN}-{os.getpid()}.log"
+    for old in sorted(folder.glob("*-*.log"))[:-KEPT_LOGS]:
+        old.unlink(missing_ok=True)
+    beside = folder / f".pyinfra.log.{os.getpid()}"
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(path.name)
+    beside.replace(folder / "pyinfra.log")
+    return path
 
 
 class _Reader:
-    """Reads pyinfra's log lines: steps for the user, and every host's last words."""
+    """Reads pyinfra's log lines: steps for the user, and what every host said in its last step."""
 
     def __init__(self, on_step: Callable[[str], None]) -> None:
         self.said: dict[str, list[str]] = {}
         self.step = "connecting"
-        self.failed_in: dict[str, str] = {}
+        self.spoke_in: dict[str, str] = {}
         self._on_step = on_step
 
     def read(self, line: str) -> None:
@@ -89,8 +110,12 @@ class _Reader:
             return
         spoken = _HOST_LINE.match(line)
         if spoken and spoken["text"]:
-            self.said.setdefault(spoken["host"], []).append(spoken["text"])
-            self.failed_in[spoken["host"]] = self.step
+            host = spoken["host"]
+            if self.spoke_in.get(host) != self.step:
+                self.said[host] = []  # what it said in an earlier step is no reason for a failure in this one
+            self.spoke_in[host] = self.step
+            if not _STATUS.match(spoken["text"]):
+                self.said[host].append(spoken["text"])
 
 
 def _document(text: bytes) -> dict[str, Any] | None:
@@ -123,21 +148,34 @@ def _outcome(
 def _failure(host: Host, reader: _Reader, status: int, log: Path, *, known: bool) -> HeavyliftError:
     said = reader.said.get(host.name, [])
     own = [text.removeprefix("heavylift: ") for text in said if text.startswith("heavylift: ")]
-    step = reader.failed_in.get(host.name, reader.step)
+    step = reader.spoke_in.get(host.name, reader.step)
+    hints = [text.removeprefix("hint: ") for text in said if text.startswith("hint: ")]
     if own:
-        return HeavyliftError(f"{host.name}: {own[-1]}")
+        named = own[-1] if own[-1].startswith(f"{host.name} (") else f"{host.name}: {own[-1]}"
+        return HeavyliftError(named, hint=hints[-1] if hints else None)
     connecting = [text for text in said if re.search(r"Could not connect|SSH|Authentication|resolve|EOF error", text)]
     if connecting:
         return unreachable(host, connecting[-1])
-    if status == 124:
-        return HeavyliftError(f"{host.name}: no end in time at `{step}`; its state is unknown", hint=f"see {log}, run again")
+    if status == 124:  # our own limit for the whole run
+        return HeavyliftError(
+            f"{host.name}: no end in time at `{step}`; its state is unknown", hint=f"see {log}, run again"
+        )
     if not known and not said:
-        return HeavyliftError(f"{host.name}: the run stopped at `{step}`; its state is unknown", hint=f"see {log}, run again")
-    return HeavyliftError(f"{host.name}: {step}: {said[-1] if said else 'failed'}", hint=f"see {log}")
+        return HeavyliftError(
+            f"{host.name}: the run stopped at `{step}`; its state is unknown", hint=f"see {log}, run again"
+        )
+    if not said:
+        return unreachable(host, "", otherwise=f"the connection ended at `{step}`")
+    return HeavyliftError(f"{host.name}: {step}: {said[-1]}", hint=f"see {log}")
 
 
 def _named(results: Mapping[str, Any]) -> set[str]:
-    names = {name for operation in results.get("operations", []) for key in ("success", "error", "no_change") for name in operation.get(key, [])}
+    names = {
+        name
+        for operation in results.get("operations", [])
+        for key in ("success", "error", "no_change")
+        for name in operation.get(key, [])
+    }
     return names | set(results.get("failed_hosts", []))
 
 

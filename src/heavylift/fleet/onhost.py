@@ -49,5 +49,5 @@ def first_call(command: str, query: dict[str, Any]) -> str:
     words = f"{command} {shlex.quote(json.dumps(query, sort_keys=True))}"
     return (
         "command -v python3 >/dev/null || { echo 'heavylift: python3 is missing; install it' >&2; exit 1; }; "
-        f"t=$(mktemp) && trap 'rm -f \"$t\"' EXIT && echo {body} | base64 -d >\"$t\" && python3 \"$t\" {words}"
+        f't=$(mktemp) && trap \'rm -f "$t"\' EXIT && echo {body} | base64 -d >"$t" && python3 "$t" {words}'
     )

@@ -16,12 +16,20 @@ from heavylift.fleet.onhost import first_call
 __all__ = ["ask", "ask_each"]
 
 
-def ask(host: Host, known_hosts: Path, command: str, query: dict[str, Any], *, timeout_s: float = 60.0) -> dict[str, Any]:
+def ask(
+    host: Host,
+    known_hosts: Path,
+    command: str,
+    query: dict[str, Any],
+    *,
+    timeout_s: float = 60.0,
+    input: str | None = None,
+) -> dict[str, Any]:
     """Run one of the host program's commands; raise `FleetError` with its own line where it fails."""
     line = first_call(command, query)
     if host.user != "root":
         line = f"sudo -n sh -c {shlex.quote(line)}"
-    done = ssh.run(host, known_hosts, line, timeout_s=timeout_s)
+    done = ssh.run(host, known_hosts, line, timeout_s=timeout_s, input=input)
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or [f"{command} ended with {done.returncode}"]
         raise FleetError(f"{host.name}: {said[-1].removeprefix('heavylift: ')}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,21 +13,40 @@ from typing import Any, TypeVar
 
 from heavylift.errors import CommandError, FleetError, HeavyliftError
 from heavylift.fleet.inventory import Host
-from heavylift.run import Completed
+from heavylift.run import Completed, end_all
 from heavylift.run import run as run_process
 
-__all__ = ["each", "run", "rsync", "words"]
+__all__ = ["each", "rsync", "run", "words"]
 
 CONNECT_S = 10
+# What OpenSSH or paramiko said, what it means, and what to do.
 _REASONS = (
-    (r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verification failed", "its host key is not the expected one",
-     "make sure that it is the same machine, then update hosts.list[].host_key or known_hosts"),
-    (r"Permission denied", "it refuses our key", "check user and key: `ssh {user}@{address} -p {port}` must work without a question"),
+    (
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verification failed|host key error",
+        "its host key is not the expected one",
+        "it was set up anew, or another machine answers there: find out which, then correct host_key or known_hosts",
+    ),
+    (
+        r"Permission denied|Authentication (error|failed)",
+        "it refuses our key",
+        "check user and key: `ssh -p {port} {user}@{address}` must work without a question",
+    ),
     (r"Connection refused", "nothing listens there", "is sshd running, and is the port right?"),
+    (
+        r"Unable to connect to port",
+        "cannot be connected to",
+        "is the host up, is sshd running, and are address and port right?",
+    ),
+    (
+        r"protocol banner|banner exchange",
+        "it hangs: it takes the connection, but sshd does not greet",
+        "look at its console",
+    ),
     (r"timed out|Timeout|not responding", "no answer", "is the host up, and is the address right?"),
     (r"No route to host|Network is unreachable", "no route to it", "is the host up, and is the address right?"),
     (r"Could not resolve hostname", "its name does not resolve", "correct hosts.list[].address"),
 )
+_LOST = {10, 12, 30, 35, 255}  # rsync's exit codes for a connection that ended or was silent
 T = TypeVar("T")
 
 
@@ -44,7 +64,7 @@ def words(host: Host, known_hosts: Path) -> list[str]:
         "LogLevel": "ERROR",
     }
     if host.host_key:
-        options |= {"UserKnownHostsFile": str(known_hosts), "GlobalKnownHostsFile": "/dev/null"}
+        options |= {"UserKnownHostsFile": f'"{known_hosts}"', "GlobalKnownHostsFile": "/dev/null"}
     line = ["ssh", "-p", str(host.port), "-l", host.user]
     line += [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
     if host.jump:
@@ -60,7 +80,9 @@ def run(host: Host, known_hosts: Path, command: str, *, timeout_s: float = 60.0,
     try:
         done = run_process(argv, timeout_s=timeout_s, check=False, input=input)
     except CommandError:
-        raise FleetError(f"{host.name}: no end within {timeout_s:g} s", hint="is the host hung? run the same command again") from None
+        raise FleetError(
+            f"{host.name}: no end within {timeout_s:g} s", hint="is the host hung? run the same command again"
+        ) from None
     if done.returncode == 255:
         raise unreachable(host, done.stderr)
     return done
@@ -68,14 +90,25 @@ def run(host: Host, known_hosts: Path, command: str, *, timeout_s: float = 60.0,
 
 def rsync(host: Host, known_hosts: Path, source: Path, files: Iterable[str], target: str, *, timeout_s: float) -> None:
     """Copy `files` below `source` into a host's folder `target`; a copy that was cut off goes on inside its file."""
-    shell = " ".join(words(host, known_hosts))
-    flags = ["-rt", "--partial-dir=.rsync-partial", "--files-from=-", "--timeout=60"]
+    shell = shlex.join(words(host, known_hosts))
+    flags = [
+        "-rt",
+        "--copy-links",
+        "--perms",
+        "--chmod=D755,F644",
+        "--partial-dir=.rsync-partial",
+        "--files-from=-",
+        "--timeout=60",
+    ]
+    flags += ["--rsync-path=sudo -n rsync"] if host.user != "root" else []
     argv = ["rsync", *flags, "-e", shell, f"{source}/", f"{_bracketed(host.address)}:{target}/"]
     try:
         run_process(argv, timeout_s=timeout_s, input="".join(f"{name}\n" for name in files))
     except CommandError as error:
-        if error.returncode in {10, 12, 30, 35, 255}:
-            raise unreachable(host, error.output) from None
+        if error.returncode in _LOST:
+            raise unreachable(
+                host, error.output, otherwise="the connection was lost while weights were copied"
+            ) from None
         raise FleetError(f"{host.name}: copying weights: {error.output.strip().splitlines()[-1]}") from None
 
 
@@ -90,17 +123,26 @@ def each(hosts: Iterable[Host], work: Callable[[Host], T]) -> dict[str, T | Heav
 
     listed = list(hosts)
     with ThreadPoolExecutor(max(1, min(64, len(listed)))) as pool:
-        return dict(zip((host.name for host in listed), pool.map(guarded, listed), strict=True))
+        try:
+            return dict(zip((host.name for host in listed), pool.map(guarded, listed), strict=True))
+        except BaseException:
+            end_all()  # else the pool would wait for them
+            raise
 
 
-def unreachable(host: Host, said: str) -> FleetError:
+def unreachable(host: Host, said: str, *, otherwise: str = "") -> FleetError:
     """Return the error that explains why a host cannot be reached, from what ssh or pyinfra said."""
     where = f"{host.name} ({host.user}@{host.address}:{host.port})"
     for pattern, what, hint in _REASONS:
         if re.search(pattern, said, re.IGNORECASE):
-            return FleetError(f"{where}: {what}", hint=hint.format(user=host.user, address=host.address, port=host.port))
+            return FleetError(
+                f"{where}: {what}", hint=hint.format(user=host.user, address=host.address, port=host.port)
+            )
     lines = said.strip().splitlines()
-    return FleetError(f"{where}: {lines[-1] if lines else 'the connection ended'}")
+    what = otherwise or (lines[-1] if lines else "the connection ended")
+    return FleetError(
+        f"{where}: {what}", hint="run the same command again: it goes on from there" if otherwise else None
+    )
 
 
 def _bracketed(address: str) -> str:

@@ -25,7 +25,8 @@ def read(
         raise FleetError(f"no host {unknown[0]!r}; the inventory has {known}")
 
     def journal(host: Host) -> int:
-        command = f"journalctl -u {shlex.quote(workspace.plan.unit)} -o short-iso --no-hostname -q -n {lines}{' -f' if follow else ''}"
+        command = f"journalctl -u {shlex.quote(workspace.plan.unit)} -o short-iso --no-hostname -q -n {lines}"
+        command += " -f" if follow else ""
         sudo = "" if host.user == "root" else "sudo -n "
         argv = [*ssh.words(host, workspace.known_hosts), host.address, sudo + command]
         status = stream(argv, on_line=lambda line: on_line(host.name, line), timeout_s=None if follow else 60)

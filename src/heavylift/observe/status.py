@@ -55,7 +55,12 @@ def document(workspace: Workspace, replicas: list[Replica]) -> dict[str, Any]:
         "deployment": workspace.deployment.name,
         "release": workspace.release.id,
         "replicas": [
-            {"host": replica.host.name, "url": replica.url, **replica.seen, "error": replica.error or replica.seen.get("error")}
+            {
+                "host": replica.host.name,
+                "url": replica.url,
+                **replica.seen,
+                "error": replica.error or replica.seen.get("error"),
+            }
             for replica in replicas
         ],
     }

@@ -16,6 +16,7 @@ COMMANDS = {
     "place": place.main,
     "publish": checkpoint.publish_main,
     "remove": remove.main,
+    "secret": place.secret_main,
     "stage": checkpoint.stage_main,
     "start": unit.start_main,
     "status": status.main,

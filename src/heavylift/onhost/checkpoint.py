@@ -12,9 +12,12 @@ import os
 import shutil
 import struct
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from .caller import stay
 
 __all__ = ["digest", "publish_main", "state", "structure"]
 
@@ -57,31 +60,42 @@ def header(path: Path) -> set[str]:
         if not 2 <= length <= HEADER_LIMIT or 8 + length > size:
             raise ValueError("is no safetensors file (a git-lfs pointer, or cut within its header)")
         try:
-            table = json.loads(file.read(length))
-        except ValueError:
+            rows = sorted(_rows(json.loads(file.read(length))))
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise ValueError("has a damaged header") from None
-    table.pop("__metadata__", None)
     end = 0
-    for name, entry in sorted(table.items(), key=lambda item: item[1]["data_offsets"]):
-        begin, stop = entry["data_offsets"]
-        width, count = WIDTHS.get(entry["dtype"]), 1
-        for extent in entry["shape"]:
+    for begin, stop, name, dtype, shape in rows:
+        width, count = WIDTHS.get(dtype), 1
+        for extent in shape:
             count *= extent
         if begin != end or (width is not None and stop - begin != width * count):
             raise ValueError(f"has a hole or an overlap at {name}")
         end = stop
     if 8 + length + end != size:
         raise ValueError(f"is {size} bytes, its header says {8 + length + end}")
-    return set(table)
+    return {name for _, _, name, _, _ in rows}
+
+
+def _rows(table: dict[str, Any]) -> list[tuple[int, int, str, str, list[int]]]:
+    """Return a header's tensors: begin, end, name, type, shape; raise where it is no such table."""
+    rows = []
+    for name, entry in table.items():
+        if name != "__metadata__":
+            begin, end = map(int, entry["data_offsets"])
+            rows.append((begin, end, name, str(entry["dtype"]), [int(extent) for extent in entry["shape"]]))
+    return rows
 
 
 def _against_index(index: Path, shards: list[str], tensors: dict[str, set[str]]) -> list[str]:
     try:
-        wanted: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-    except (ValueError, KeyError, OSError) as error:
+        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        wanted = {str(tensor): str(name) for tensor, name in weight_map.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         return [f"{INDEX}: damaged ({error})"]
     problems = [f"{name}: is in the index but missing" for name in sorted(set(wanted.values()) - set(shards))]
-    problems += [f"{name}: is not in the index; vLLM could load it" for name in sorted(set(shards) - set(wanted.values()))]
+    problems += [
+        f"{name}: is not in the index; vLLM could load it" for name in sorted(set(shards) - set(wanted.values()))
+    ]
     for tensor, name in wanted.items():
         if name in tensors and tensor not in tensors[name]:
             problems.append(f"{name}: lacks {tensor}, which the index places there")
@@ -101,10 +115,15 @@ def digest(path: Path) -> str:
     return hasher.hexdigest()
 
 
-def digests(directory: Path, names: list[str]) -> dict[str, str]:
-    """Hash files side by side, one thread a core."""
+def digests(directory: Path, names: list[str], *, before: Callable[[], None] = lambda: None) -> dict[str, str]:
+    """Hash files side by side, one thread a core; `before` each file it may raise to end it."""
+
+    def one(name: str) -> str:
+        before()
+        return digest(directory / name)
+
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return dict(zip(names, pool.map(lambda name: digest(directory / name), names)))
+        return dict(zip(names, pool.map(one, names)))
 
 
 def stamp(path: Path) -> list[int]:
@@ -130,7 +149,9 @@ def state(directory: Path, manifest: str | None) -> dict[str, Any]:
     if found != manifest:
         return {"status": "other", "files": [], "manifest": found}
     names = [entry["path"] for entry in json.loads(text)["files"]]
-    changed = [name for name in names if not (directory / name).is_file() or stamp(directory / name) != stamps.get(name)]
+    changed = [
+        name for name in names if not (directory / name).is_file() or stamp(directory / name) != stamps.get(name)
+    ]
     strays = sorted(path.name for path in directory.glob("*.safetensors") if path.name not in names)
     return {"status": "changed" if changed or strays else "verified", "files": changed + strays, "manifest": found}
 
@@ -154,7 +175,7 @@ def _visible(directory: Path) -> list[Path]:
 
 
 def stage_main(query: dict[str, Any]) -> dict[str, Any]:
-    """Prepare `staging` for a copy: free space is checked, and good files of a changed `directory` are linked into it."""
+    """Prepare `staging` for a copy: check free space, and link good files of a changed `directory` into it."""
     staging, directory = Path(query["staging"]), Path(query["directory"])
     staging.mkdir(parents=True, exist_ok=True)
     for entry in query["files"]:
@@ -164,7 +185,9 @@ def stage_main(query: dict[str, Any]) -> dict[str, Any]:
     missing = sum(entry["size"] for entry in query["files"] if not (staging / entry["path"]).is_file())
     free = shutil.disk_usage(staging).free
     if free < missing * 1.02:
-        raise RuntimeError(f"{staging.parent}: {free / 1e9:.1f} GB free, {missing * 1.02 / 1e9:.1f} GB needed for the weights")
+        raise RuntimeError(
+            f"{staging.parent}: {free / 1e9:.1f} GB free, {missing * 1.02 / 1e9:.1f} GB needed for the weights"
+        )
     (staging / MANIFEST).write_text(query["manifest"], encoding="utf-8")
     return {"missing": missing}
 
@@ -177,8 +200,10 @@ def check_main(query: dict[str, Any]) -> dict[str, Any]:
     wrong = structure(directory)
     if not wrong and (directory / MANIFEST).is_file():
         files = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))["files"]
-        found = digests(directory, [entry["path"] for entry in files])
-        wrong = [f"{entry['path']}: not what its manifest says" for entry in files if found[entry["path"]] != entry["sha256"]]
+        found = digests(directory, [entry["path"] for entry in files], before=stay)
+        wrong = [
+            f"{entry['path']}: not what its manifest says" for entry in files if found[entry["path"]] != entry["sha256"]
+        ]
     if wrong:
         raise RuntimeError(f"weights: {'; '.join(wrong)}")
     stamps = {path.name: stamp(path) for path in _visible(directory)}
@@ -196,9 +221,13 @@ def publish_main(query: dict[str, Any]) -> dict[str, Any]:
         raise RuntimeError(f"weights: {'; '.join(wrong)}; not published, run the same command again")
     names = [entry["path"] for entry in manifest["files"]]
     _remove_strays(staging, {*names, MANIFEST, STAMP})
-    stamps = {"verified": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "files": {n: stamp(staging / n) for n in names}}
+    stamps = {
+        "verified": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "files": {n: stamp(staging / n) for n in names},
+    }
     (staging / STAMP).write_text(json.dumps(stamps, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     os.sync()
+    stay()
     if directory.is_dir():
         old = directory.with_name(directory.name + ".replaced")
         shutil.rmtree(old, ignore_errors=True)
@@ -214,12 +243,14 @@ def _verify(staging: Path, files: list[dict[str, Any]]) -> list[str]:
     missing = [f"{entry['path']} is missing" for entry in files if not (staging / entry["path"]).is_file()]
     if missing:
         return missing
-    found = digests(staging, [entry["path"] for entry in files])
+    found = digests(staging, [entry["path"] for entry in files], before=stay)
     wrong = []
     for entry in files:
         if found[entry["path"]] != entry["sha256"]:
             (staging / entry["path"]).unlink()
-            wrong.append(f"{entry['path']}: sha256 {found[entry['path']][:12]}…, the manifest says {entry['sha256'][:12]}…")
+            wrong.append(
+                f"{entry['path']}: sha256 {found[entry['path']][:12]}…, the manifest says {entry['sha256'][:12]}…"
+            )
     return wrong
 
 

@@ -29,7 +29,7 @@ def main(query: dict[str, Any]) -> dict[str, Any]:
     `record` names a file that keeps the result for whoever asks later.
     """
     replica = Replica(query)
-    wait(replica, query.get("timeout_s", 60.0), query.get("pid") or int(os.environ.get("MAINPID", 0)))
+    wait(replica, query.get("timeout_s", 60.0), query.get("pid") or int(os.environ.get("MAINPID", "0")))
     proof = {**prove(replica), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     if query.get("record"):
         record = Path(query["record"])
@@ -67,8 +67,8 @@ def wait(replica: Replica, timeout_s: float, pid: int = 0) -> None:
             if status == 200:
                 return
             last = f"/health says {status}"
-        except OSError as error:
-            last = str(error)
+        except (OSError, http.client.HTTPException) as error:
+            last = str(error) or type(error).__name__
         if pid and not _alive(pid):
             raise GateFailed("the engine ended before it served")
         if time.monotonic() > until:
@@ -85,7 +85,13 @@ def prove(replica: Replica, timeout_s: float = 120.0) -> dict[str, Any]:
     if tokens < 1 or first is None or not text:
         raise GateFailed(f"answered without tokens ({tokens} in usage, {len(text)} characters)")
     moved = _moved(replica, before, tokens)
-    return {"tokens": tokens, "ttft_s": round(first - began, 4), "seconds": round(seconds, 4), "counter": moved, "text": text}
+    return {
+        "tokens": tokens,
+        "ttft_s": round(first - began, 4),
+        "seconds": round(seconds, 4),
+        "counter": moved,
+        "text": text,
+    }
 
 
 def counter(replica: Replica) -> float:
@@ -128,7 +134,7 @@ def _stream(replica: Replica, timeout_s: float) -> tuple[float | None, int, str]
         if answer.status != 200:
             raise GateFailed(f"the chat completion says {answer.status}: {answer.read(300).decode('utf-8', 'replace')}")
         return _read(answer)
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise GateFailed(f"the stream broke off: {error}") from None
     finally:
         connection.close()
@@ -140,7 +146,7 @@ def _read(answer: http.client.HTTPResponse) -> tuple[float | None, int, str]:
         line = raw.decode("utf-8", "replace").strip()
         if not line.startswith("data: ") or line == "data: [DONE]":
             continue
-        event = json.loads(line[6:])
+        event = _event(line)
         if "error" in event:
             raise GateFailed(f"the stream carried an error: {json.dumps(event['error'])[:300]}")
         for choice in event.get("choices", []):
@@ -154,6 +160,16 @@ def _read(answer: http.client.HTTPResponse) -> tuple[float | None, int, str]:
     return first, tokens, text
 
 
+def _event(line: str) -> dict[str, Any]:
+    try:
+        event = json.loads(line[6:])
+    except ValueError:
+        event = None
+    if not isinstance(event, dict):
+        raise GateFailed(f"the stream carried no event: {line[:200]}")
+    return event
+
+
 def _key(path: str | None) -> str:
     """Return the API key: from a file, from systemd's credentials, or from the environment; empty without one."""
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
@@ -164,10 +180,8 @@ def _key(path: str | None) -> str:
 
 
 def _alive(pid: int) -> bool:
+    """Return whether a process runs; one that ended but was not waited for yet does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
         return False
-    except PermissionError:
-        return True
-    return True

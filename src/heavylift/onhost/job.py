@@ -7,12 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .caller import stay
 from .decisive import shorten
 from .unit import journal, show
 
 
 def main(query: dict[str, Any]) -> dict[str, Any]:
-    """Run the shell script `script` as `unit`, or join it where it runs already; wait for its end, `timeout_s` at most."""
+    """Run the shell script `script` as `unit`, or join it where it runs; wait for its end, `timeout_s` at most."""
     unit, began = query["unit"], time.monotonic()
     if show(unit)["ActiveState"] not in {"active", "activating"}:
         subprocess.run(["systemctl", "reset-failed", unit], capture_output=True, check=False)
@@ -21,11 +22,14 @@ def main(query: dict[str, Any]) -> dict[str, Any]:
         if started.returncode != 0:
             raise RuntimeError(f"systemd-run: {started.stderr.strip()}")
     while True:
+        stay()
         seen = show(unit)
         if seen["ActiveState"] == "failed" or seen["SubState"] in {"exited", "dead", "failed"}:
             break
         if time.monotonic() - began > query["timeout_s"]:
-            raise RuntimeError(f"{unit} is still at work after {query['timeout_s']} s; it goes on, run the same command again")
+            raise RuntimeError(
+                f"{unit} is still at work after {query['timeout_s']} s; it goes on, run the same command again"
+            )
         time.sleep(0.5)
     lines = [line for line in journal(unit, seen["InvocationID"], 200) if line.strip()]
     subprocess.run(["systemctl", "stop", unit], capture_output=True, check=False)

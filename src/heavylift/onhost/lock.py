@@ -36,6 +36,7 @@ def _keep(patience_s: float) -> None:
     while select.select([sys.stdin], [], [], patience_s)[0]:
         if not os.read(sys.stdin.fileno(), 4096):
             return
+        os.write(sys.stdout.fileno(), b".")  # tells the other end that this host does not hang
 
 
 def _holder(path: Path) -> str:

@@ -68,7 +68,7 @@ def file(path: Path) -> dict[str, Any] | None:
         content, status = path.read_bytes(), path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    readable = not stat.S_IMODE(status.st_mode) & 0o077 == 0 and len(content) <= 65536
+    readable = stat.S_IMODE(status.st_mode) & 0o077 != 0 and len(content) <= 65536
     return {
         "sha256": hashlib.sha256(content).hexdigest(),
         "mode": format(stat.S_IMODE(status.st_mode), "o"),
@@ -104,8 +104,7 @@ def listener(port: int) -> dict[str, Any] | None:
         return None
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            links = {os.readlink(link) for link in (process / "fd").iterdir()}
-            if links & inodes:
+            if any(_target(link) in inodes for link in (process / "fd").iterdir()):
                 command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
                 return {"pid": int(process.name), "command": command[:120], "unit": _unit_of(process)}
         except OSError:
@@ -130,6 +129,14 @@ def document(path: Path) -> Any:
         return None
 
 
+def _target(link: Path) -> str:
+    """Return where a descriptor points; one that was closed meanwhile is no reason to skip its whole process."""
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""
+
+
 def _unit_of(process: Path) -> str:
     for line in _lines(str(process / "cgroup")):
         name = line.rpartition("/")[2]
@@ -152,5 +159,5 @@ def _free(path: str) -> int:
         return 0
 
 
-if sys.version_info < (3, 9):  # noqa: UP036  the host's python may be older than heavylift's own
+if sys.version_info < (3, 9):
     raise SystemExit(f"heavylift: python3 is {platform.python_version()}, 3.9 or later is needed")

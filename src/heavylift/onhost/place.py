@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ def main(query: dict[str, Any]) -> dict[str, Any]:
         os.symlink(target, beside)
         os.replace(beside, path)
     return {"files": len(query.get("files", [])), "links": len(query.get("links", {}))}
+
+
+def secret_main(query: dict[str, Any]) -> dict[str, Any]:
+    """Write what comes on standard input to `path`, readable for root alone: it is on no command line."""
+    write(Path(query["path"]), sys.stdin.read(), 0o600)
+    return {}
 
 
 def write(path: Path, text: str, mode: int) -> None:

@@ -21,9 +21,8 @@ def main(query: dict[str, Any]) -> dict[str, Any]:
     for path in _own(name, query["cache"]):
         removed += _remove(path)
     others = [path for path in HOME.glob("*") if path.name not in SHARED]
-    weights = Path(query["weights"]) if query.get("weights") else None
-    if weights is not None and (weights / "stamp.json").is_file() and not _used(str(weights), others):
-        removed += _remove(weights) + _remove_empty(weights.parent)
+    if query.get("weights") and not _used(query["weights"], others):
+        removed += _remove_weights(Path(query["weights"]))
     if not others:
         removed += _remove_shared(query["user"])
     subprocess.run(["systemctl", "daemon-reload"], capture_output=True, check=False)
@@ -40,15 +39,31 @@ def _remove_shared(user: str) -> list[str]:
     removed = []
     for path in (*(HOME / name for name in SHARED), Path("/var/lib/heavylift/.checked")):
         removed += _remove(path)
-    for path in (HOME, Path("/etc/heavylift"), Path("/var/lib/heavylift"), Path("/run/heavylift"), Path("/var/cache/heavylift")):
+    for path in (
+        HOME,
+        Path("/etc/heavylift"),
+        Path("/var/lib/heavylift"),
+        Path("/run/heavylift"),
+        Path("/var/cache/heavylift"),
+    ):
         removed += _remove_empty(path)
     if subprocess.run(["userdel", user], capture_output=True, check=False).returncode == 0:
         removed.append(f"user {user}")
     return removed
 
 
+def _remove_weights(weights: Path) -> list[str]:
+    """Remove what carries heavylift's stamp, or its name for a copy under way, and folders left empty by that."""
+    removed = _remove(weights) if (weights / "stamp.json").is_file() else []
+    for suffix in (".partial", ".replaced"):
+        removed += _remove(weights.with_name(weights.name + suffix))
+    return removed + _remove_empty(weights.parent) + _remove_empty(weights.parent.parent)
+
+
 def _used(weights: str, deployments: list[Path]) -> bool:
-    return any(weights in path.read_text("utf-8") for home in deployments for path in home.glob("releases/*/release.json"))
+    return any(
+        weights in path.read_text("utf-8") for home in deployments for path in home.glob("releases/*/release.json")
+    )
 
 
 def _remove(path: Path) -> list[str]:

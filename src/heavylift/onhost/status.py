@@ -17,7 +17,9 @@ RUNNING, WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
 
 def main(query: dict[str, Any]) -> dict[str, Any]:
     """Return state, release, seconds up, and two scrapes' worth of rates; `seconds` apart."""
-    shown = subprocess.run(["systemctl", "show", query["unit"], "-p", SHOWN], capture_output=True, text=True, check=False)
+    shown = subprocess.run(
+        ["systemctl", "show", query["unit"], "-p", SHOWN], capture_output=True, text=True, check=False
+    )
     unit = dict(line.split("=", 1) for line in shown.stdout.splitlines() if "=" in line)
     state = unit.get("ActiveState", "unknown")
     since = float(unit.get("ActiveEnterTimestampMonotonic") or 0) / 1e6

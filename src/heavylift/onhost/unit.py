@@ -6,6 +6,7 @@ import subprocess
 import time
 from typing import Any
 
+from .caller import stay
 from .decisive import decisive, shorten
 
 PROPERTIES = "ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,InvocationID"
@@ -24,6 +25,7 @@ def start_main(query: dict[str, Any]) -> dict[str, Any]:
         _systemctl(query["mode"], "--no-block", unit)
         time.sleep(0.1)
     while True:
+        stay()
         seen = show(unit)
         if seen["ActiveState"] == "active":
             return {"state": "active", "seconds": round(time.monotonic() - began, 2)}
