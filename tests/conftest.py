@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Any
 
 import pytest
+
+
+@pytest.fixture(scope="session")
+def ready() -> None:
+    """Skip where the lab cannot run (fail where CI says that it must); have the base image built otherwise."""
+    from heavylift.lab import Lab
+
+    lab = Lab("test")
+    if lacking := lab.why_not():
+        refuse = pytest.fail if os.environ.get("HEAVYLIFT_LAB_REQUIRED") else pytest.skip
+        refuse(f"no lab: {lacking}")
+    lab.build_base()
 
 
 @pytest.fixture(autouse=True)

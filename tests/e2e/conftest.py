@@ -15,15 +15,6 @@ from .support import Site, deployment
 
 
 @pytest.fixture(scope="session")
-def ready() -> None:
-    """Skip where the lab cannot run, and have the base image built otherwise."""
-    lab = Lab("e2e")
-    if lacking := lab.why_not():
-        pytest.skip(f"no lab: {lacking}")
-    lab.build_base()
-
-
-@pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a tiny checkpoint; tests that damage it copy it first."""
     directory = tmp_path_factory.mktemp("weights") / "model"

@@ -18,15 +18,6 @@ SHARED = ("/run/heavylift-lab", "/run/netns", "/run/systemd", "/run/mount")
 OURS = ("systemd-nspawn", "heavylift.lab.proxy", "setsid --fork", "heavylift-lab")
 
 
-@pytest.fixture(scope="session")
-def ready() -> None:
-    """Skip where the lab cannot run, and have the base image built otherwise."""
-    lab = Lab("test")
-    if lacking := lab.why_not():
-        pytest.skip(f"no lab: {lacking}")
-    lab.build_base()
-
-
 @pytest.fixture(scope="package")
 def lab(ready: None) -> Iterator[Lab]:
     """Two hosts, h1 and h2."""
