@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+from pyinfra import logger
 from pyinfra.api import deploy
 
 from deploy.step import Command, changes, local, machine, on_host, perform, target, tell, workspace
-from heavylift.errors import FleetError
+from heavylift.apply.fetch import Job, fetch
+from heavylift.apply.weights import job
+from heavylift.errors import FleetError, HeavyliftError
 from heavylift.fleet import ssh
 
 __all__ = ["place"]
@@ -31,6 +35,8 @@ def place() -> None:
             local(_copy, staging, limit_s),
             on_host("publish", **where),
         ]
+    elif needed == "fetch":
+        commands = [local(_fetch)]
     elif needed == "check":
         commands = [on_host("check", directory=plan.model_directory)]
     perform(
@@ -52,3 +58,21 @@ def _copy(state: Any, host: Any, staging: str, limit_s: int) -> bool:
         tell(host, error)
         return False
     return True
+
+
+def _fetch(state: Any, host: Any) -> bool:
+    def report(line: str) -> None:
+        logger.info(f"{host.print_prefix}weights: {line.removeprefix(f'{host.name}: ')}")
+
+    try:
+        fetch(machine(host.name), _job(), report)
+    except HeavyliftError as error:
+        tell(host, error)
+        return False
+    return True
+
+
+@functools.cache
+def _job() -> Job:
+    """All hosts of a run share one, and with it the addresses that the hub signed."""
+    return job(workspace(), logger.info)

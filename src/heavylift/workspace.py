@@ -13,7 +13,7 @@ from heavylift.fleet.inventory import Host, Inventory
 from heavylift.plan import Plan, examine, plan
 from heavylift.render import Release, render
 from heavylift.spec import Deployment, Source, locate, read
-from heavylift.weights import Checkpoint
+from heavylift.weights import Checkpoint, Wish, remembered
 from heavylift.weights import examine as examine_weights
 
 __all__ = ["VARIABLE", "Workspace"]
@@ -50,13 +50,29 @@ class Workspace:
         """Host keys of the inventory, in OpenSSH's format."""
         return self.folder / "known_hosts"
 
+    @property
+    def manifests(self) -> Path:
+        """What is remembered of checkpoints: digests of local ones, lists and small files of a hub's."""
+        return self.folder / "manifests"
+
+    @property
+    def wish(self) -> Wish | None:
+        """What is wanted of a hub; None where the model is a directory."""
+        model = self.deployment.model
+        if model.repo is None or model.revision is None:
+            return None
+        load_format = str(self.deployment.engine.arguments.get("load-format", "auto")).lower()
+        return Wish(model.repo, model.revision, tuple(model.allow_patterns), tuple(model.ignore_patterns), load_format)
+
     @cached_property
     def checkpoint(self) -> Checkpoint | None:
-        """The checkpoint on this machine; None where the hosts have it already or a hub does."""
+        """What this machine knows of the checkpoint; None where only hosts have it, or the hub was not asked yet."""
         model = self.deployment.model
+        if self.wish is not None:
+            return remembered(self.wish, self.manifests)
         if model.path is None or model.place == "host":
             return None
-        return examine_weights(self.path.absolute().parent / model.path, self.folder / "manifests")
+        return examine_weights(self.path.absolute().parent / model.path, self.manifests)
 
     @cached_property
     def problems(self) -> tuple[Problem, ...]:

@@ -45,6 +45,8 @@ def test_every_section_and_every_key_is_read(tmp_path):
         "model": {
             "repo": "deepseek-ai/DeepSeek-V3",
             "revision": COMMIT,
+            "allow_patterns": [],
+            "ignore_patterns": [],
             "path": None,
             "place": "operator",
             "name": None,

@@ -28,7 +28,7 @@ class Changes:
     packages: tuple[str, ...]
     program: bool
     engine: bool
-    weights: Literal["", "place", "check"]
+    weights: Literal["", "place", "fetch", "check"]
     staged: tuple[File, ...]
     settings: tuple[File, ...]
     key: bool
@@ -138,10 +138,12 @@ def _missing_packages(target: Target, seen: Mapping[str, Any]) -> tuple[str, ...
     return tuple(_PACKAGES[name] for name in names)
 
 
-def _weights(target: Target, seen: Mapping[str, Any]) -> Literal["", "place", "check"]:
+def _weights(target: Target, seen: Mapping[str, Any]) -> Literal["", "place", "fetch", "check"]:
     if seen["weights"]["status"] == "verified":
         return ""
-    return "place" if target.plan.checkpoint else "check"
+    if target.plan.checkpoint is None:
+        return "check"
+    return "place" if target.plan.deployment.model.repo is None else "fetch"
 
 
 def _waiting(target: Target, seen: Mapping[str, Any]) -> str:

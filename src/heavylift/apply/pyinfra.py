@@ -109,7 +109,9 @@ class _Reader:
             self._on_step(self.step)
             return
         spoken = _HOST_LINE.match(line)
-        if spoken and spoken["text"]:
+        if spoken and spoken["text"].startswith("weights: "):
+            self._on_step(f"{spoken['host']}: {spoken['text'].removeprefix('weights: ')}")
+        elif spoken and spoken["text"]:
             host = spoken["host"]
             if self.spoke_in.get(host) != self.step:
                 self.said[host] = []  # what it said in an earlier step is no reason for a failure in this one

@@ -16,7 +16,7 @@ from heavylift.errors import HeavyliftError
 __all__ = ["cli", "main"]
 
 # In the order of a deployment's life; `--help` shows them so.
-COMMANDS = ("init", "check", "render", "schema", "lab", "up", "apply", "status", "logs", "down")
+COMMANDS = ("init", "check", "render", "schema", "lab", "up", "weights", "apply", "status", "logs", "down")
 
 
 class _Commands(click.Group):

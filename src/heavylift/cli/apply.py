@@ -25,7 +25,7 @@ def apply(spec: Path, dry: bool, restart: bool) -> None:
     """Put host, engine, weights and release in place; start and gate where nothing serves."""
     from heavylift.apply.apply import apply as run
 
-    workspace = open_workspace(spec)
+    workspace = open_workspace(spec, online=True)
     if dry:
         raise SystemExit(dry_run(workspace, restart=restart))
     with Progress("applying") as report:

@@ -34,14 +34,29 @@ def warn(workspace: Workspace) -> None:
             say(f"{click.style('warning:', fg='yellow')} {workspace.show(problem)}")
 
 
-def open_workspace(path: Path) -> Workspace:
-    """Open a deployment for a command that acts on it."""
+def open_workspace(path: Path, *, online: bool = False) -> Workspace:
+    """Open a deployment for a command that acts on it; `online`, the hub is asked about what is not remembered."""
     from heavylift.workspace import Workspace
 
     workspace = Workspace.open(path)
+    if online and workspace.wish is not None and workspace.checkpoint is None:
+        _learn(workspace)
     workspace.plan  # noqa: B018  errors of the plan come before anything is touched
     warn(workspace)
     return workspace
+
+
+def _learn(workspace: Workspace) -> None:
+    """Ask the hub; where it cannot be reached, hosts may have the weights all the same, and `apply` checks those."""
+    from heavylift.apply.weights import learn
+    from heavylift.weights.hub import UnreachableError
+
+    try:
+        learn(workspace, say)
+    except UnreachableError as error:
+        say(
+            f"{click.style('warning:', fg='yellow')} {error.message}; weights that hosts have are checked, none fetched"
+        )
 
 
 class Progress:

@@ -23,7 +23,7 @@ def up(spec: Path) -> None:
     from heavylift.apply.apply import apply as run
     from heavylift.lab.prepare import prepare
 
-    workspace = open_workspace(spec)
+    workspace = open_workspace(spec, online=True)
     workspace.key()
     with Progress("up") as report:
         if workspace.deployment.hosts.source == "lab":

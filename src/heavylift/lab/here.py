@@ -32,7 +32,12 @@ Report = Callable[[str], None]
 def here(workspace: Workspace, report: Report) -> str:
     """Install the engine below the user's cache, start it, let it prove itself; return its URL."""
     plan = workspace.plan
-    if plan.device != "cpu" or workspace.checkpoint is None or plan.environment is None:
+    if (
+        plan.device != "cpu"
+        or workspace.deployment.model.path is None
+        or workspace.checkpoint is None
+        or plan.environment is None
+    ):
         raise LabError(
             "lab here runs CPU deployments with a checkpoint on this machine", hint="`heavylift init --lab` writes one"
         )

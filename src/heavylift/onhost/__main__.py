@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import sys
 
-from . import checkpoint, gate, job, lock, look, place, remove, status, unit
+from . import checkpoint, fetch, gate, job, lock, look, place, remove, status, unit, verify
 
 COMMANDS = {
     "check": checkpoint.check_main,
+    "fetch": fetch.begin_main,
+    "fetch-run": fetch.run_main,
+    "fetch-state": fetch.state_main,
     "gate": gate.main,
     "job": job.main,
     "lock": lock.main,
@@ -21,6 +24,8 @@ COMMANDS = {
     "start": unit.start_main,
     "status": status.main,
     "stop": unit.stop_main,
+    "verify": verify.main,
+    "weights": verify.status_main,
 }
 
 

@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from .fetch import RUN, unit_name
+
 HOME = Path("/opt/heavylift")
 SHARED = ("bin", "cache", "engines", "uv")
 
@@ -54,7 +56,9 @@ def _remove_shared(user: str) -> list[str]:
 
 def _remove_weights(weights: Path) -> list[str]:
     """Remove what carries heavylift's stamp, or its name for a copy under way, and folders left empty by that."""
-    removed = _remove(weights) if (weights / "stamp.json").is_file() else []
+    subprocess.run(["systemctl", "stop", unit_name(str(weights))], capture_output=True, check=False)
+    removed = _remove(RUN / unit_name(str(weights)))
+    removed += _remove(weights) if (weights / "stamp.json").is_file() else []
     for suffix in (".partial", ".replaced"):
         removed += _remove(weights.with_name(weights.name + suffix))
     return removed + _remove_empty(weights.parent) + _remove_empty(weights.parent.parent)

@@ -71,7 +71,7 @@ def examine(deployment: Deployment, checkpoint: Checkpoint | None = None) -> tup
     schema = engine_schema(engine.version)
     found = check(engine.arguments, engine.variables, schema, facts)
     other = [Problem("engine/version", schema.note, "note")] if schema.note else []
-    return (*other, *found, *_not_yet(deployment))
+    return (*other, *found, *_not_yet(deployment, checkpoint))
 
 
 def plan(deployment: Deployment, checkpoint: Checkpoint | None = None) -> Plan:
@@ -153,13 +153,13 @@ def refused(deployment: Deployment) -> list[Problem]:
     ]
 
 
-def _not_yet(deployment: Deployment) -> list[Problem]:
+def _not_yet(deployment: Deployment, checkpoint: Checkpoint | None) -> list[Problem]:
     """Name what is understood but does nothing, or is refused later, in this version."""
     unused = [name for name in ("workload", "budget", "prices") if name in deployment.model_fields_set]
     notes = [Problem(name, "is understood; nothing in this version uses it", "note") for name in unused]
-    if deployment.model.repo is not None:
-        where = _model_directory(deployment, None)
-        notes.append(Problem("model/repo", f"is not fetched by this version; hosts must have it in {where}", "note"))
+    if deployment.model.repo is not None and checkpoint is None:
+        todo = "`heavylift weights fetch` or `up` does; until then its config.json is not checked against the arguments"
+        notes.append(Problem("model/repo", f"was not looked up at the hub yet: {todo}", "note"))
     if deployment.access.allow:
         notes.append(Problem("access/allow", "is understood; no firewall is set up by this version", "note"))
     if deployment.engine.runtime == "docker":

@@ -21,6 +21,10 @@ class Model(Section):
 
     repo: str | None = Field(None, description="Hub repository, ORG/NAME.")
     revision: str | None = Field(None, description="Commit of the repository: 40 hexadecimal digits, never a branch.")
+    allow_patterns: list[str] = Field(
+        [], description="Files of the repository to fetch, instead of those that the engine's loader reads."
+    )
+    ignore_patterns: list[str] = Field([], description="Files of the repository to leave out.")
     path: str | None = Field(None, min_length=1, description="Directory with the checkpoint, relative to this file.")
     place: Literal["operator", "host"] = Field(
         "operator", description="Whose directory `path` is: the machine heavylift runs on, or already on every host."
@@ -50,6 +54,14 @@ class Model(Section):
             raise ValueError(f"should be {commit}, got {value!r}; a branch moves, pin its commit")
         return value
 
+    @field_validator("allow_patterns", "ignore_patterns")
+    @classmethod
+    def _patterns(cls, value: list[str]) -> list[str]:
+        for pattern in value:
+            if not pattern.isprintable() or not pattern.strip():
+                raise ValueError(f"should be patterns like *.safetensors, got {pattern!r}")
+        return value
+
     @model_validator(mode="after")
     def _one_origin(self) -> Model:
         if (self.repo is None) == (self.path is None):
@@ -58,6 +70,8 @@ class Model(Section):
             raise ValueError("`repo` needs `revision`: the commit of 40 hexadecimal digits that is served")
         if self.path is not None and self.revision is not None:
             raise ValueError("`revision` belongs to `repo`; a directory is pinned by its manifest")
+        if self.path is not None and (self.allow_patterns or self.ignore_patterns):
+            raise ValueError("`allow_patterns` and `ignore_patterns` belong to `repo`; a directory holds what it holds")
         if self.place == "host" and self.path is None:
             raise ValueError("`place: host` needs `path`: the directory on the hosts")
         if self.place == "host":
