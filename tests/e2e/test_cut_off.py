@@ -11,6 +11,8 @@ import pytest
 
 from .support import RUNS_S, SILENT, Site, copied, enlarge, finish, hold, let_go, serves, until, where
 
+LOST = "`Service | Start the engine` ended without a word: the connection was lost, or its program there was killed"
+
 pytestmark = pytest.mark.lab
 
 
@@ -41,7 +43,7 @@ def test_a_host_that_fails_while_weights_are_copied(site: Site, fault: str, undo
 @pytest.mark.parametrize(
     ("fault", "undo", "says"),
     [
-        ("power_off", "power_on", "the connection ended at `Service | Start the engine`"),
+        ("power_off", "power_on", LOST),
         pytest.param("cut", "heal", SILENT, marks=pytest.mark.long),
         ("pause", "resume", SILENT),
     ],

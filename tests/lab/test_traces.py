@@ -18,7 +18,17 @@ from heavylift.lab.mounts import mounts_below
 pytestmark = pytest.mark.lab
 
 Picture = Callable[[Path], dict[str, list[str]]]
-UP = "from heavylift.lab import Lab; Lab('test-traces').up(4, on_line=lambda line: print(line, flush=True))"
+# Stops at the first host that answers, so that what disturbs it always comes in the middle.
+UP = """
+import time
+from heavylift.lab import Lab
+
+def line(text):
+    print(text, flush=True)
+    time.sleep(60)
+
+Lab("test-traces").up(4, on_line=line)
+"""
 
 
 @pytest.fixture

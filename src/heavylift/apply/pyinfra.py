@@ -100,6 +100,7 @@ class _Reader:
         self.said: dict[str, list[str]] = {}
         self.step = "connecting"
         self.spoke_in: dict[str, str] = {}
+        self.failed: set[str] = set()
         self._on_step = on_step
 
     def read(self, line: str) -> None:
@@ -116,6 +117,8 @@ class _Reader:
             if self.spoke_in.get(host) != self.step:
                 self.said[host] = []  # what it said in an earlier step is no reason for a failure in this one
             self.spoke_in[host] = self.step
+            if spoken["text"].startswith("Error"):
+                self.failed.add(host)  # known also where the run ends without a document, since no host remained
             if not _STATUS.match(spoken["text"]):
                 self.said[host].append(spoken["text"])
 
@@ -162,12 +165,13 @@ def _failure(host: Host, reader: _Reader, status: int, log: Path, *, known: bool
         return HeavyliftError(
             f"{host.name}: no end in time at `{step}`; its state is unknown", hint=f"see {log}, run again"
         )
-    if not known and not said:
+    if not known and not said and host.name not in reader.failed:
         return HeavyliftError(
             f"{host.name}: the run stopped at `{step}`; its state is unknown", hint=f"see {log}, run again"
         )
     if not said:
-        return unreachable(host, "", otherwise=f"the connection ended at `{step}`")
+        why = "the connection was lost, or its program there was killed"
+        return unreachable(host, "", otherwise=f"`{step}` ended without a word: {why}")
     return HeavyliftError(f"{host.name}: {step}: {said[-1]}", hint=f"see {log}")
 
 
