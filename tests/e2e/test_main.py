@@ -91,16 +91,16 @@ def test_status_shows_what_is_generated(served: Site) -> None:
     """Tokens per second are those of the last second; `--json` has the same and the gate's proof."""
     over = threading.Event()
     with ThreadPoolExecutor() as pool:
-        busy = [pool.submit(_use, served.address("h1"), over, tokens=200, pause_s=0) for _ in range(2)]
+        busy = pool.submit(_use, served.address("h1"), over, tokens=100, pause_s=0)
         try:
             document = json.loads(served.heavylift("status", "--json").stdout)
         finally:
             over.set()
-        assert [user.result().broken for user in busy] == [[], []]
+        assert busy.result().broken == []
     assert (document["schema"], document["version"], document["deployment"]) == ("heavylift/status", 1, "tiny")
     first, second = document["replicas"]
     assert first["tokens_per_s"] > 0
-    assert first["running"] in {1, 2}
+    assert first["running"] in {0, 1}
     assert second["tokens_per_s"] == 0
     assert (second["state"], second["release"], second["error"]) == ("active", document["release"], None)
     assert (second["gate"]["tokens"], second["gate"]["counter"]) == (16, 16)
