@@ -20,8 +20,11 @@ pytestmark = pytest.mark.lab
 Picture = Callable[[Path], dict[str, list[str]]]
 # Stops at the first host that answers, so that what disturbs it always comes in the middle.
 UP = """
+import signal
 import time
 from heavylift.lab import Lab
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
 
 def line(text):
     print(text, flush=True)

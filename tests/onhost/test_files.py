@@ -69,8 +69,8 @@ def test_a_full_disk_leaves_the_old_content(tmp_path, monkeypatch):
 class Holder:
     """A process that holds a lock as the host program does."""
 
-    def __init__(self, path, owner="me@here", patience_s=30):
-        query = json.dumps({"path": str(path), "owner": owner, "patience_s": patience_s})
+    def __init__(self, path, owner="me@here", patience_s=30.0, silent_s=12.0):
+        query = json.dumps({"path": str(path), "owner": owner, "patience_s": patience_s, "silent_s": silent_s})
         argv = [sys.executable, "-m", "heavylift.onhost", "lock", query]
         self.process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -105,6 +105,17 @@ def test_a_holder_that_falls_silent_loses_the_lock(tmp_path):
     holder = Holder(tmp_path / "lock", patience_s=0.05)
     assert holder.process.wait(timeout=20) == 0
     assert holder.end() == (0, "held\n", "")
+
+
+def test_who_comes_while_the_holder_is_silent_waits_for_its_end(tmp_path):
+    """A holder that has not been heard of is given its patience, then the next one has the lock."""
+    first = Holder(tmp_path / "lock", patience_s=1.0)
+    assert first.process.stdout.readline() == "held\n"
+    second = Holder(tmp_path / "lock", "next", silent_s=0.0)
+    assert second.process.stdout.readline() == "held\n"
+    assert first.end() == (0, "", "")
+    assert json.loads((tmp_path / "lock").read_text())["owner"] == "next"
+    assert second.end() == (0, "", "")
 
 
 def test_a_file_as_a_look_shows_it(tmp_path):
