@@ -33,13 +33,9 @@ def main() -> None:
 def measure(words: list[str], folder: Path) -> tuple[float, float, float]:
     """Return wall seconds, CPU seconds and peak resident MiB of one run."""
     began = time.perf_counter()
-    pid = os.posix_spawn(
-        sys.executable,
-        [
-            "python",
-            "-c",
-            f"import os; os.chdir({str(folder)!r}); os.execv({sys.executable!r}, {[*HEAVYLIFT, *words]!r})",
-        ],
+    pid = os.posix_spawnp(
+        "env",
+        ["env", "-C", str(folder), *HEAVYLIFT, *words],
         os.environ,
         file_actions=[(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (1, 2)],
     )

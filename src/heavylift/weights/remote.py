@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +65,8 @@ def _build(wish: Wish, home: Path, files: Sequence[RemoteFile], read: _Read) -> 
         shards = _shards(content, index, wish)
     chosen = select(files, shards, wish)
     small = [file for file in chosen if file.sha256 is None or file.path == CONFIG]
+    from concurrent.futures import ThreadPoolExecutor  # 15 ms that only a look-up pays for
+
     with ThreadPoolExecutor(8) as pool:
         contents = dict(zip((file.path for file in small), pool.map(read, small), strict=True))
     if None in contents.values():
