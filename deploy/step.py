@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
-import os
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
@@ -14,6 +12,7 @@ from pyinfra.api import FactBase, operation
 from pyinfra.api.command import FileUploadCommand, FunctionCommand, StringCommand
 
 from heavylift.apply import Changes, Target, decide
+from heavylift.apply.apply import targets
 from heavylift.apply.decide import unseen
 from heavylift.errors import HeavyliftError
 from heavylift.fleet.inventory import Host
@@ -46,7 +45,7 @@ def workspace() -> Workspace:
 
 def target() -> Target:
     """The current host's wanted state."""
-    return _target(host.name)
+    return _targets()[host.name]
 
 
 def seen() -> dict[str, Any] | None:
@@ -97,15 +96,5 @@ _SEEN: dict[str, dict[str, Any] | None] = {}
 
 
 @functools.cache
-def _target(name: str) -> Target:
-    work = workspace()
-    key = work.key()
-    names = [entry.name for entry in work.inventory.hosts]
-    slot = names.index(name)
-    return Target(
-        plan=work.plan,
-        release=work.release,
-        host=work.inventory.hosts[slot],
-        slot=slot % (os.cpu_count() or 1),
-        key_sha256=hashlib.sha256(key.encode()).hexdigest() if key is not None else None,
-    )
+def _targets() -> dict[str, Target]:
+    return {wanted.host.name: wanted for wanted in targets(workspace())}

@@ -107,6 +107,12 @@ class Workspace:
         self._write_known_hosts(inventory)
         return inventory
 
+    @property
+    def slots(self) -> tuple[tuple[Host, int], ...]:
+        """Every host with the CPU core of this machine that its engine gets if it is a lab host."""
+        cores = os.cpu_count() or 1
+        return tuple((host, number % cores) for number, host in enumerate(self.inventory.hosts))
+
     def show(self, problem: Problem) -> str:
         """Return a problem's one line, with the file's line."""
         return locate(problem, self.source, str(self.path))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,11 +36,7 @@ def targets(workspace: Workspace) -> tuple[Target, ...]:
     """Return every host's target."""
     key = workspace.key()
     digest = hashlib.sha256(key.encode()).hexdigest() if key is not None else None
-    cores = os.cpu_count() or 1
-    return tuple(
-        Target(workspace.plan, workspace.release, host, slot % cores, digest)
-        for slot, host in enumerate(workspace.inventory.hosts)
-    )
+    return tuple(Target(workspace.plan, workspace.release, host, slot, digest) for host, slot in workspace.slots)
 
 
 def look(workspace: Workspace, wanted: Sequence[Target]) -> dict[str, dict[str, Any] | HeavyliftError]:

@@ -47,7 +47,7 @@ def _files(workspace: Workspace) -> dict[str, File]:
     except FleetError as error:
         say(f"hosts are not known yet, so their own files are left out: {error.message}")
         return files
-    for slot, host in enumerate(inventory.hosts):
+    for host, slot in workspace.slots:
         files |= {f"{host.name}:{file.path}": file for file in host_files(workspace.plan, host, slot)}
     scrape = scrape_file(workspace.plan, workspace.release, inventory)
     return {**files, scrape.path: scrape}
